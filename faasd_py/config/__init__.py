@@ -1,0 +1,26 @@
+"""config.toml: from words to frozen settings. `settings` says what there is, `load` reads it, `show` prints it."""
+
+from faasd_py.config.load import find, load, parse
+from faasd_py.config.settings import (
+    AuthSettings,
+    CallbackSettings,
+    Config,
+    FunctionSettings,
+    GatewaySettings,
+    LimitSettings,
+    LogSettings,
+    MetricsSettings,
+    QueueSettings,
+    RateSettings,
+    ReplicaSettings,
+    StateSettings,
+    TlsSettings,
+    WorkerSettings,
+)
+from faasd_py.config.show import show
+
+__all__ = [
+    "AuthSettings", "CallbackSettings", "Config", "FunctionSettings", "GatewaySettings", "LimitSettings", "LogSettings",
+    "MetricsSettings", "QueueSettings", "RateSettings", "ReplicaSettings", "StateSettings", "TlsSettings",
+    "WorkerSettings", "find", "load", "parse", "show",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""A desk: the control plane, a quart-trio app on a private unix socket."""

@@ -1,0 +1,73 @@
+"""The doorbell: what a plug-in may implement. Hooks are synchronous and register factories; opening is theirs.
+
+A plug-in is a module named by an entry point of the group `faasd_py`; only those that config.toml names are loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+import pluggy
+
+from faasd_py.config import FunctionSettings, QueueSettings
+
+PROJECT: Final = "faasd_py"
+hookspec: Final = pluggy.HookspecMarker(PROJECT)
+hookimpl: Final = pluggy.HookimplMarker(PROJECT)
+
+
+class QueueSite(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a queue is to be opened: `[queue]` of the configuration, and a directory that is its own."""
+
+    settings: QueueSettings
+    directory: Path
+    spool: Path
+    """Large bodies are written here before they are put; a put takes its file over."""
+
+
+class RuntimeSite(msgspec.Struct, frozen=True, kw_only=True):
+    """What a runtime is opened with: its function, and what the house lends it.
+
+    `log` is a `runtime.contract.FunctionLog`; `machinery` is shared by all functions of one daemon and belongs to the
+    built-in runtimes.
+    """
+
+    name: str
+    namespace: str
+    settings: FunctionSettings
+    directory: Path
+    """Private and short-lived: sockets may lie here."""
+    secrets: Path
+    log: Any
+    machinery: Any = None
+
+
+class RegisterQueue(Protocol):
+    """Offer a backend under the name that `[queue] backend` uses."""
+
+    def __call__(self, name: str, open_queue: Callable[[QueueSite], AbstractAsyncContextManager[Any]], capabilities: Any) -> None: ...
+
+
+class RegisterRuntime(Protocol):
+    """Offer a runtime under the name that `mode` uses."""
+
+    def __call__(self, mode: str, open_runtime: Callable[[RuntimeSite], AbstractAsyncContextManager[Any]]) -> None: ...
+
+
+@hookspec
+def faasd_py_register_queues(register: RegisterQueue) -> None:
+    """Call `register(name, open_queue, capabilities)` for each backend; the queue keeps `queue.contract.Queue`."""
+
+
+@hookspec
+def faasd_py_register_runtimes(register: RegisterRuntime) -> None:
+    """Call `register(mode, open_runtime)` for each mode; the runtime keeps `runtime.contract.Runtime`."""
+
+
+@hookspec
+def faasd_py_observe(event: Mapping[str, Any]) -> None:
+    """Be told what happened: `event["event"]` names it. Synchronous, quick, and whatever it raises is logged only."""

@@ -1,0 +1,1 @@
+"""An eye: counters, log lines and events. Changes nothing and raises into nobody."""
