@@ -49,13 +49,22 @@ class RuntimeSite(msgspec.Struct, frozen=True, kw_only=True):
 class RegisterQueue(Protocol):
     """Offer a backend under the name that `[queue] backend` uses."""
 
-    def __call__(self, name: str, open_queue: Callable[[QueueSite], AbstractAsyncContextManager[Any]], capabilities: Any) -> None: ...
+    def __call__(
+        self,
+        name: str,
+        open_queue: Callable[[QueueSite], AbstractAsyncContextManager[Any]],
+        capabilities: Any,
+    ) -> None:
+        """Raises PluginError when the name is taken."""
 
 
 class RegisterRuntime(Protocol):
     """Offer a runtime under the name that `mode` uses."""
 
-    def __call__(self, mode: str, open_runtime: Callable[[RuntimeSite], AbstractAsyncContextManager[Any]]) -> None: ...
+    def __call__(
+        self, mode: str, open_runtime: Callable[[RuntimeSite], AbstractAsyncContextManager[Any]]
+    ) -> None:
+        """Raises PluginError when the mode is taken."""
 
 
 @hookspec

@@ -104,7 +104,7 @@ def _sentence(text: str) -> str:
 
 
 def _explain(text: str, raw: dict[str, Any]) -> str:
-    """msgspec's error as `table.key: what was expected, got what`."""
+    """An error of msgspec as `table.key: what was expected, got what`."""
     match = _PATH.match(text)
     what, path = (match["what"], match["path"] or "") if match else (text, "")
     if "[...]" in path:
@@ -117,7 +117,7 @@ def _explain(text: str, raw: dict[str, Any]) -> str:
 
 
 def _locate(path: str, what: str, raw: dict[str, Any]) -> str:
-    """msgspec names no dict keys (`functions[...].x`): find which function it is by trying each."""
+    """The path msgspec gives has no dict keys (`functions[...].x`): find which function it is by trying each."""
     head, _, tail = path.partition("[...]")
     if head != "functions":
         return path

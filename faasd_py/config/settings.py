@@ -43,7 +43,9 @@ class GatewaySettings(Table, frozen=True, kw_only=True):
     write_timeout: Duration = Duration(60)
     """Without a byte of an answer's progress."""
     namespace: str = DEFAULT_NAMESPACE
-    names: list[str] = msgspec.field(default_factory=lambda: ["gateway", "gateway.openfaas", "127.0.0.1", "localhost"])
+    names: list[str] = msgspec.field(
+        default_factory=lambda: ["gateway", "gateway.openfaas", "127.0.0.1", "localhost"]
+    )
     """Hosts under which callbacks mean this daemon itself."""
     tls: TlsSettings | None = None
 

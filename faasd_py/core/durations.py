@@ -9,7 +9,16 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS: Final = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+}
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)", re.ASCII)
 _SIZE: Final = re.compile(r"(\d+)\s*(B|[kKMGT]i?B?)?", re.ASCII)
 _SCALE: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}

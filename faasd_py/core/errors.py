@@ -1,22 +1,22 @@
 """Pure. Every error the house raises, sorted by whose fault it is.
 
-    FaasdError
-    ├─ CallerError             the request was wrong: a 4xx with one sentence
-    │  ├─ BadOption            an option header cannot be read, or asks for what the backend lacks  400
-    │  ├─ BodyTooLarge         the body is over max_body                                          413
-    │  ├─ IdempotencyConflict  the same Idempotency-Key came with another body                    422
-    │  └─ TooManyRequests      over the function's or the caller's rate or max_inflight           429
-    ├─ FunctionError           the function could not answer
-    │  ├─ FunctionUnavailable  it is not there, not up, or broke off                              502
-    │  └─ FunctionTimeout      it did not answer within exec_timeout                              504 (fork: 408)
-    ├─ QueueError              the queue cannot take or give calls now                            503
-    │  ├─ QueueFull            max_depth or max_bytes is reached
-    │  ├─ QueueUnavailable     the disk is full, fsync failed, the broker is away, or draining
-    │  └─ QueueBroken          the store cannot be opened: damaged beyond repair, or too new
-    ├─ IllegalMove             a bug: a call was moved against the table in core/lifecycle.py
-    └─ BootError               the daemon cannot start: names the file, the table and the key
-       ├─ ConfigError          config.toml is wrong
-       └─ PluginError          a plug-in is missing, misspelt, broken or raising
+FaasdError
+├─ CallerError             the request was wrong: a 4xx with one sentence
+│  ├─ BadOption            an option header cannot be read, or asks for what the backend lacks  400
+│  ├─ BodyTooLarge         the body is over max_body                                          413
+│  ├─ IdempotencyConflict  the same Idempotency-Key came with another body                    422
+│  └─ TooManyRequests      over the function's or the caller's rate or max_inflight           429
+├─ FunctionError           the function could not answer
+│  ├─ FunctionUnavailable  it is not there, not up, or broke off                              502
+│  └─ FunctionTimeout      it did not answer within exec_timeout                              504 (fork: 408)
+├─ QueueError              the queue cannot take or give calls now                            503
+│  ├─ QueueFull            max_depth or max_bytes is reached
+│  ├─ QueueUnavailable     the disk is full, fsync failed, the broker is away, or draining
+│  └─ QueueBroken          the store cannot be opened: damaged beyond repair, or too new
+├─ IllegalMove             a bug: a call was moved against the table in core/lifecycle.py
+└─ BootError               the daemon cannot start: names the file, the table and the key
+   ├─ ConfigError          config.toml is wrong
+   └─ PluginError          a plug-in is missing, misspelt, broken or raising
 """
 
 from __future__ import annotations
