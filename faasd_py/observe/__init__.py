@@ -1,1 +1,1 @@
-"""An eye: counters, log lines and events. Changes nothing and raises into nobody."""
+"""An eye on the house: log, metrics, events. It counts and tells; it changes nothing and raises into nobody."""

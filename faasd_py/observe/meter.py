@@ -1,0 +1,43 @@
+"""Pure. What one function's calls are counted with: plain numbers that the data path bumps and /metrics reads."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final
+
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds in seconds, as Prometheus clients in Go have them (OpenFaaS wire contract §3.1: .005 to 10)."""
+SUM: Final = len(BUCKETS) + 1
+"""Where a row keeps the sum of its seconds; below it are the counts, the last one of what is over every bound."""
+
+
+class Meter:
+    """The calls of one function, synchronous and asynchronous.
+
+    `rows` maps a status to its counts by duration and the sum of seconds. One thread writes; reading may lag by a call.
+    """
+
+    __slots__ = ("inflight", "label", "rows", "started")
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.started = 0
+        self.inflight = 0
+        self.rows: dict[int, list[float]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Meter {self.label}: {self.started} started, {self.inflight} in flight>"
+
+    def begin(self) -> None:
+        """A call begins."""
+        self.started += 1
+        self.inflight += 1
+
+    def finish(self, status: int, seconds: float) -> None:
+        """A call that began ended with this status after so many seconds."""
+        self.inflight -= 1
+        row = self.rows.get(status)
+        if row is None:
+            row = self.rows[status] = [0] * SUM + [0.0]
+        row[bisect_left(BUCKETS, seconds)] += 1
+        row[SUM] += seconds
