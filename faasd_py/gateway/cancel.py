@@ -1,0 +1,32 @@
+"""`DELETE /async-function/CALL_ID`: take a call back, waiting or running (OpenFaaS wire contract §2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from faasd_py.core.lifecycle import State
+from faasd_py.gateway import answers
+from faasd_py.http.server import Exchange
+from faasd_py.queue.contract import Queue
+
+
+class Cancel:
+    """202 when the call is cancelled, 404 when it is unknown, 409 when it is finished; `stop` ends a running attempt."""
+
+    def __init__(self, queue: Queue, stop: Callable[[str], bool]) -> None:
+        self._queue = queue
+        self._stop = stop
+
+    async def __call__(self, exchange: Exchange, call: bytes) -> None:
+        """Cancel the call with this queue id or X-Call-Id."""
+        await exchange.answer(*await self._cancel(call.decode("latin-1")))
+
+    async def _cancel(self, call: str) -> answers.Answer:
+        if not self._queue.capabilities.cancel:
+            return answers.text(501, "this queue cannot cancel calls")
+        state = await self._queue.cancel(call)
+        if state is None:
+            return answers.text(404, f"call {call[:80]} not found")
+        if state in {State.DONE, State.CANCELLED} or (state is State.LEASED and not self._stop(call)):
+            return answers.text(409, f"call {call[:80]} is already finished")
+        return 202, b"", b""

@@ -1,0 +1,78 @@
+"""The door: every request comes in here and is sent one of four ways.
+
+/function/…         Invoke    to the function, streaming both ways
+/async-function/…   Enqueue   POST: to the queue, 202; DELETE: Cancel
+not canonical       301       to the cleaned path
+everything else     control   to the control plane, over its private socket: one more upstream
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from faasd_py.gateway import answers, route
+from faasd_py.gateway.cancel import Cancel
+from faasd_py.gateway.enqueue import Enqueue
+from faasd_py.gateway.invoke import Invoke
+from faasd_py.http.client import Pool
+from faasd_py.http.errors import WireError
+from faasd_py.http.server import Exchange
+
+_log: Final = logging.getLogger("faasd_py.gateway")
+
+
+class Door:
+    """The handler of the gateway's listeners."""
+
+    def __init__(self, invoke: Invoke, enqueue: Enqueue, cancel: Cancel, control: Control) -> None:
+        self._invoke = invoke
+        self._enqueue = enqueue
+        self._cancel = cancel
+        self._control = control
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Send the exchange its way."""
+        target = exchange.target
+        if (b"//" in target or b"/." in target) and (location := route.cleaned(target)):
+            await exchange.answer(*answers.moved(location))
+            return
+        way = route.split(target)
+        if way is None:
+            await self._control(exchange)
+        elif target.startswith(route.SYNC):
+            await self._invoke(exchange, *way)
+        elif exchange.method == b"POST":
+            await self._enqueue(exchange, *way)
+        elif exchange.method == b"DELETE":
+            await self._cancel(exchange, way[0])
+        else:
+            await exchange.answer(*answers.METHOD)
+
+
+class Control:
+    """The control plane as an upstream; while it is not there yet, 503. `only` limits which paths are let through."""
+
+    def __init__(self, pool: Pool, only: frozenset[bytes] | None = None) -> None:
+        self._pool = pool
+        self._only = only
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Proxy the exchange to the control plane."""
+        if self._only is not None and exchange.target.partition(b"?")[0] not in self._only:
+            await exchange.answer(*answers.NOT_FOUND)
+            return
+        lines = b"Host: " + (exchange.host or b"localhost") + b"\r\n" + exchange.headers
+        try:
+            await self._pool.request(
+                exchange.method, exchange.target, lines, exchange.body, exchange.length, exchange, exchange
+            )
+        except WireError as error:
+            _log.warning(
+                "control plane: %s %s: %s",
+                exchange.method.decode(),
+                exchange.target[:80].decode("latin-1"),
+                error,
+            )
+            if not exchange.began:
+                await exchange.answer(*answers.text(503, "the control plane is not ready", retry_after=1))

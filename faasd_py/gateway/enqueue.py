@@ -1,0 +1,228 @@
+"""An asynchronous call: checked, made a `Call`, kept by the queue; then 202."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from faasd_py.callback.guard import check_url
+from faasd_py.config import Config
+from faasd_py.core.call import Body, Call, Spooled
+from faasd_py.core.errors import (
+    BodyTooLarge,
+    CallerError,
+    FaasdError,
+    QueueError,
+    QueueUnavailable,
+    TooManyRequests,
+)
+from faasd_py.gateway import answers, headers, options
+from faasd_py.gateway.admission import Rates
+from faasd_py.http.server import Exchange
+from faasd_py.observe.metrics import Metrics
+from faasd_py.queue.contract import Accepted, Queue
+from faasd_py.queue.spool import Spool
+from faasd_py.runtime.contract import Source
+from faasd_py.runtime.function import Function
+from faasd_py.runtime.registry import Registry
+
+SPOOL_ABOVE: Final = 256 * 1024
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What arrived, whoever brought it: a client through the door, or one of our own callbacks."""
+
+    target: bytes
+    host: bytes
+    headers: bytes
+    fields: Mapping[bytes, bytes]
+    body: bytes | None
+    length: int | None
+    source: Source | None
+
+
+class Enqueue:
+    """`POST /async-function/NAME…`. `config` gives the settings in force; `draining` refuses everything."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        queue: Queue,
+        spool: Spool,
+        rates: Rates,
+        metrics: Metrics,
+        config: Callable[[], Config],
+    ) -> None:
+        self._registry = registry
+        self._queue = queue
+        self._spool = spool
+        self._rates = rates
+        self._metrics = metrics
+        self._config = config
+        self.draining = False
+
+    async def __call__(self, exchange: Exchange, name: bytes, target: bytes) -> None:
+        """Accept the call for this exchange, or answer why not; `target` is what follows the name."""
+        start = b"X-Start-Time: %d\r\n" % time.time_ns()
+        try:
+            accepted = await self.accept(name, _request(exchange, target))
+        except FaasdError as error:
+            self._metrics.refused(type(error).__name__)
+            await exchange.answer(*_refusal(error, name))
+            return
+        call_id, key = accepted.call_id.encode("latin-1"), accepted.id.encode()
+        lines = b"X-Call-Id: " + call_id + b"\r\nX-Queue-Id: " + key + b"\r\n" + start
+        await exchange.answer(202, lines, b"")
+
+    async def accept(self, name: bytes, request: Request) -> Accepted:
+        """Keep the call; when this returns it is safe.
+
+        Raises:
+            CallerError: the request was wrong, or too much.
+            QueueError: the queue cannot take it now.
+        """
+        function = self._registry.get(name)
+        if function is None:
+            raise UnknownFunction(name)
+        config, now = self._config(), time.time()
+        wanted = self._options(request, function, config, now)
+        self._check_rate(function)
+        body, digest = await self._body(request, config.gateway.max_body, keyed=bool(wanted.idempotency_key))
+        try:
+            accepted = await self._queue.put(_call(function, request, wanted, body, digest, now))
+        except BaseException:
+            await self._discard(body)
+            raise
+        if accepted.duplicate:
+            await self._discard(body)
+        else:
+            self._metrics.accepted(function.label)
+        return accepted
+
+    def _options(self, request: Request, function: Function, config: Config, now: float) -> options.Options:
+        if self.draining:
+            raise QueueUnavailable("the gateway is stopping")
+        wanted = options.read(request.fields, function.settings, now)
+        options.check(wanted, self._queue.capabilities)
+        for url in (wanted.callback_url, wanted.failure_url):
+            if url is not None:
+                check_url(url, config.callback.allow, config.gateway.names)
+        return wanted
+
+    def _check_rate(self, function: Function) -> None:
+        rate = function.settings.rate
+        if rate is not None and (wait := self._rates.wait(function.label, rate, time.monotonic())):
+            raise TooManyRequests("rate limit exceeded", retry_after=wait)
+
+    async def _body(self, request: Request, limit: int, *, keyed: bool) -> tuple[Body, bytes]:
+        """The whole body, in memory when small, and a digest of it and the target when a key asks for one."""
+        limit = min(limit, self._queue.capabilities.max_body or limit)
+        if (request.length or 0) > limit or len(request.body or b"") > limit:
+            raise BodyTooLarge(f"the body is larger than {limit} bytes")
+        digest = blake2b(request.target, digest_size=16) if keyed else None
+        if request.body is not None:
+            if digest:
+                digest.update(b"\n" + request.body)
+            return request.body, digest.digest() if digest else b""
+        if digest:
+            digest.update(b"\n")
+        body = await self._read(_Limited(request.source, limit, digest))
+        return body, digest.digest() if digest else b""
+
+    async def _read(self, source: _Limited) -> Body:
+        """The body of a source: in memory up to SPOOL_ABOVE, a spool file beyond."""
+        pieces, size = [], 0
+        while piece := await source.read():
+            pieces.append(piece)
+            size += len(piece)
+            if size > SPOOL_ABOVE:
+                break
+        else:
+            return b"".join(pieces)
+        async with self._spool.writer() as writer:
+            await writer.write(b"".join(pieces))
+            pieces.clear()
+            while piece := await source.read():
+                await writer.write(piece)
+            return await writer.commit()
+
+    async def _discard(self, body: Body) -> None:
+        if isinstance(body, Spooled):
+            await self._spool.remove(body)
+
+
+class UnknownFunction(CallerError):
+    """No function of that name."""
+
+    status = 404
+
+    def __init__(self, name: bytes) -> None:
+        super().__init__(f"function {name[:80].decode('latin-1')} not found")
+
+
+class _Limited:
+    """A source that counts and digests, and ends in BodyTooLarge."""
+
+    def __init__(self, source: Source | None, limit: int, digest: blake2b | None) -> None:
+        self._source = source
+        self._left = limit
+        self._limit = limit
+        self._digest = digest
+
+    async def read(self) -> bytes:
+        piece = await self._source.read() if self._source is not None else b""
+        self._left -= len(piece)
+        if self._left < 0:
+            raise BodyTooLarge(f"the body is larger than {self._limit} bytes")
+        if self._digest is not None:
+            self._digest.update(piece)
+        return piece
+
+
+def _request(exchange: Exchange, target: bytes) -> Request:
+    return Request(
+        target=target,
+        host=exchange.host,
+        headers=exchange.headers + headers.forwarded(exchange.fields, exchange.peer, exchange.host),
+        fields=exchange.fields,
+        body=exchange.body,
+        length=exchange.length,
+        source=exchange,
+    )
+
+
+def _call(
+    function: Function, request: Request, wanted: options.Options, body: Body, digest: bytes, now: float
+) -> Call:
+    call_id = request.fields.get(headers.CALL_ID)
+    return Call(
+        lane=function.label,
+        target=request.target,
+        host=request.host,
+        headers=headers.stored(request.headers),
+        body=body,
+        call_id=None if call_id is None else call_id.decode("latin-1"),
+        accepted_at=now,
+        not_before=wanted.not_before,
+        expires_at=wanted.expires_at,
+        priority=wanted.priority,
+        max_attempts=wanted.max_attempts,
+        timeout=wanted.timeout,
+        on_crash=function.settings.retry.on_crash,
+        idempotency_key=wanted.idempotency_key,
+        fingerprint=digest,
+        callback_url=wanted.callback_url,
+        failure_url=wanted.failure_url,
+    )
+
+
+def _refusal(error: FaasdError, name: bytes) -> answers.Answer:
+    if isinstance(error, UnknownFunction):
+        return answers.unknown(name)
+    if isinstance(error, CallerError | QueueError):
+        return answers.text(error.status, str(error), retry_after=error.retry_after)
+    raise error
