@@ -1,0 +1,8 @@
+"""`python -m faasd_py` is `faasd-py`."""
+
+import sys
+
+from faasd_py.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

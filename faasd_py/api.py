@@ -1,0 +1,41 @@
+"""The front door for plug-in authors: all that a plug-in imports from the daemon, besides `faasd_py.testing`."""
+
+from faasd_py.core.call import Body, Call, Lease, Spooled
+from faasd_py.core.durations import Duration, Size, parse_duration, parse_size
+from faasd_py.core.errors import (
+    BadOption,
+    ConfigError,
+    FunctionTimeout,
+    FunctionUnavailable,
+    IdempotencyConflict,
+    IllegalMove,
+    PluginError,
+    QueueBroken,
+    QueueError,
+    QueueFull,
+    QueueUnavailable,
+)
+from faasd_py.core.lifecycle import Move, State, after
+from faasd_py.core.outcome import Attempt, Outcome, Verdict
+from faasd_py.hookspecs import QueueSite, RegisterQueue, RegisterRuntime, RuntimeSite, hookimpl
+from faasd_py.queue.contract import Accepted, Capabilities, Filter, LaneStats, Queue, QueueStats, Record
+from faasd_py.queue.spool import Spool
+from faasd_py.runtime.contract import (
+    Duplex,
+    FunctionLog,
+    Invocation,
+    OpenRuntime,
+    Replicas,
+    Reply,
+    Runtime,
+    Source,
+)
+
+__all__ = [
+    "Accepted", "Attempt", "BadOption", "Body", "Call", "Capabilities", "ConfigError", "Duplex", "Duration", "Filter",
+    "FunctionLog", "FunctionTimeout", "FunctionUnavailable", "IdempotencyConflict", "IllegalMove", "Invocation",
+    "LaneStats", "Lease", "Move", "OpenRuntime", "Outcome", "PluginError", "Queue", "QueueBroken", "QueueError",
+    "QueueFull", "QueueSite", "QueueStats", "QueueUnavailable", "Record", "RegisterQueue", "RegisterRuntime", "Replicas",
+    "Reply", "Runtime", "RuntimeSite", "Size", "Source", "Spool", "Spooled", "State", "Verdict", "after", "hookimpl",
+    "parse_duration", "parse_size",
+]  # fmt: skip

@@ -1,0 +1,249 @@
+"""The rooms side by side: they serve until somebody says stop, then the road of a call is emptied in its own order.
+
+Stop: the doors close → running requests end → workers finish, or hand back their leases when the grace is over → the
+queue is flushed → functions stop. A second signal ends the waiting at once; nothing that was answered 202 is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from faasd_py.callback.messenger import Messenger
+from faasd_py.config import Config, GatewaySettings, load
+from faasd_py.control.serve import serve_control
+from faasd_py.core.errors import ConfigError, FaasdError
+from faasd_py.daemon.notify import Notifier
+from faasd_py.gateway import headers
+from faasd_py.gateway.admission import Rates
+from faasd_py.gateway.cancel import Cancel
+from faasd_py.gateway.door import Control, Door
+from faasd_py.gateway.enqueue import Enqueue
+from faasd_py.gateway.invoke import Invoke
+from faasd_py.gateway.local import Local
+from faasd_py.http.client import Pool, dial_unix
+from faasd_py.http.server import Limits, Server
+from faasd_py.observe import log
+from faasd_py.observe.events import Events
+from faasd_py.observe.metrics import Metrics
+from faasd_py.plugins import Plugins
+from faasd_py.queue.contract import Queue
+from faasd_py.queue.spool import Spool
+from faasd_py.runtime.registry import Registry
+from faasd_py.worker.workers import Workers
+
+METRICS_PATHS: Final = frozenset({b"/metrics", b"/healthz"})
+AT_START_ONLY: Final = ("state", "plugins", "metrics", "queue")
+"""Tables whose changes wait for the next start."""
+_log: Final = logging.getLogger("faasd_py.daemon")
+
+
+class Sockets(msgspec.Struct, frozen=True):
+    """The listening sockets, by door."""
+
+    gateway: Sequence[socket.socket]
+    metrics: Sequence[socket.socket]
+
+
+class House:
+    """One daemon's rooms. What the control plane may see: queue, workers, registry, metrics, config, health, reload."""
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        config: Config,
+        plugins: Plugins,
+        registry: Registry,
+        queue: Queue,
+        spool: Spool,
+        metrics: Metrics,
+        events: Events,
+        notifier: Notifier,
+    ) -> None:
+        self.config = config
+        self.registry = registry
+        self.queue = queue
+        self.metrics = metrics
+        self.events = events
+        self._path = path
+        self._plugins = plugins
+        self._notifier = notifier
+        self._runtime = Path(config.state.runtime_directory)
+        rates = Rates()
+        self._enqueue = Enqueue(registry, queue, spool, rates, metrics, lambda: self.config)
+        self._messenger = Messenger(
+            settings=config.callback,
+            names=config.gateway.names,
+            local=Local(registry, self._enqueue, spool),
+            spool=spool,
+        )
+        self.workers = Workers(
+            queue,
+            registry=registry,
+            messenger=self._messenger,
+            spool=spool,
+            metrics=metrics,
+            events=events,
+            settings=config.workers,
+            queue_settings=config.queue,
+            callback_settings=config.callback,
+        )
+        pool = Pool(dial_unix(str(self._runtime / "control.sock"), timeout=5.0))
+        cancel = Cancel(queue, self.workers.cancel)
+        door = Door(Invoke(registry, rates), self._enqueue, cancel, Control(pool))
+        self._server = Server(door, _limits(config.gateway), fields=headers.WANTED, tls=_tls(config.gateway))
+        self._metrics_server = Server(Control(pool, METRICS_PATHS), _limits(config.gateway))
+        self._stop = trio.Event()
+        self._doors_closed = trio.Event()
+        self._reloading = trio.Lock()
+
+    async def live(self, sockets: Sockets, signals: AsyncIterator[int]) -> None:
+        """Serve until a signal asks to stop; returns when the house is empty."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._heed, signals, nursery)
+            await self._serve(sockets)
+            nursery.cancel_scope.cancel()
+
+    async def _serve(self, sockets: Sockets) -> None:
+        async with trio.open_nursery() as rooms:
+            await rooms.start(self.workers.run)
+            await rooms.start(self._run_doors, sockets)
+            rooms.start_soon(self._keep_control)
+            rooms.start_soon(self._notifier.watch, lambda: True)
+            self._notifier.ready(f"serving {len(self.config.functions)} functions")
+            _log.info("ready: listening on %s", ", ".join(self.config.gateway.listen))
+            await self._stop.wait()
+            await self._drain()
+            rooms.cancel_scope.cancel()
+
+    async def _run_doors(self, sockets: Sockets, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._server.run, sockets.gateway)
+            if sockets.metrics:
+                await nursery.start(self._metrics_server.run, sockets.metrics)
+            task_status.started()
+        self._doors_closed.set()
+
+    async def _keep_control(self) -> None:
+        """The control plane is a desk, not the road: when it falls over it is set up again and calls go on."""
+        while True:
+            try:
+                await serve_control(self, self._runtime)
+            except Exception:  # noqa: BLE001  # whatever the framework raises, calls must go on
+                _log.exception("the control plane failed; it is started again")
+            await trio.sleep(1)
+
+    async def _heed(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
+        """TERM and INT: stop, the second at once. HUP: reload."""
+        async for number in signals:
+            if number == signal.SIGHUP:
+                nursery.start_soon(self.reload)
+            elif self._stop.is_set():
+                _log.warning("%s again: stopping at once", signal.Signals(number).name)
+                nursery.cancel_scope.cancel()
+            else:
+                _log.info("%s: stopping within %s", signal.Signals(number).name, self.config.workers.grace)
+                self._stop.set()
+
+    async def _drain(self) -> None:
+        grace = self.config.workers.grace
+        self._notifier.stopping("draining", within=grace + 10)
+        self._enqueue.draining = True
+        self._server.drain()
+        with trio.move_on_after(grace) as patience:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.workers.drain, grace)
+                await self._doors_closed.wait()
+        if patience.cancelled_caught:
+            _log.warning("the grace of %s is over: what still runs is stopped and will run again", grace)
+            with trio.move_on_after(5):
+                await self.workers.drain(0)
+        with trio.move_on_after(10):
+            await self.queue.flush()
+
+    def health(self) -> str | None:
+        """Why the daemon cannot do its work now, in one sentence; None when it can."""
+        if self._stop.is_set():
+            return "stopping"
+        return self.queue.trouble()
+
+    async def reload(self) -> str | None:
+        """Read config.toml again; what is wrong with it in one sentence (then all stays as it was), else None."""
+        async with self._reloading:
+            self._notifier.reloading("reading the configuration")
+            try:
+                await self._apply(load(self._path))
+            except FaasdError as error:
+                _log.error("reload refused, the old configuration stays in force: %s", error)
+                return str(error)
+            finally:
+                self._notifier.ready(f"serving {len(self.config.functions)} functions")
+        _log.info("reloaded: %d functions", len(self.config.functions))
+        return None
+
+    async def _apply(self, new: Config) -> None:
+        """Check everything first, then put it in force."""
+        self._plugins.check_modes(new.functions)
+        tls = _tls(new.gateway)
+        new = self._keep_until_restart(new)
+        self._messenger.reconfigure(new.callback, new.gateway.names)
+        self.config = new
+        log.setup(new.log)
+        self._server.set_limits(_limits(new.gateway))
+        if tls is not None:
+            self._server.set_tls(tls)
+        self.workers.reconfigure(new.workers, new.callback)
+        await self.registry.apply(new.functions)
+
+    def _keep_until_restart(self, new: Config) -> Config:
+        kept = {name: getattr(self.config, name) for name in AT_START_ONLY}
+        changed = [name for name, value in kept.items() if getattr(new, name) != value]
+        old = self.config.gateway
+        fixed = {"listen": old.listen, "namespace": old.namespace}
+        changed += [f"gateway.{name}" for name, value in fixed.items() if getattr(new.gateway, name) != value]
+        if (old.tls is None) is not (new.gateway.tls is None):
+            fixed["tls"] = old.tls  # type: ignore[assignment]
+            changed.append("gateway.tls")
+        if changed:
+            _log.warning("changed, but in force only after a restart: %s", ", ".join(changed))
+        gateway = msgspec.structs.replace(new.gateway, **fixed)
+        return msgspec.structs.replace(new, gateway=gateway, **kept)
+
+
+def _limits(gateway: GatewaySettings) -> Limits:
+    return Limits(
+        max_connections=gateway.max_connections,
+        max_head=gateway.max_head,
+        max_headers=gateway.max_headers,
+        head_timeout=gateway.head_timeout,
+        idle_timeout=gateway.idle_timeout,
+        read_timeout=gateway.read_timeout,
+        write_timeout=gateway.write_timeout,
+    )
+
+
+def _tls(gateway: GatewaySettings) -> ssl.SSLContext | None:
+    """The server's TLS context; None without `[gateway.tls]`.
+
+    Raises:
+        ConfigError: a file cannot be read, or certificate and key do not belong together.
+    """
+    if gateway.tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(gateway.tls.certificate, gateway.tls.key)
+    except (OSError, ssl.SSLError) as error:
+        where = f"{gateway.tls.certificate} and {gateway.tls.key}"
+        raise ConfigError(f"gateway.tls: {where} cannot be used: {error.strerror or error}") from error
+    return context

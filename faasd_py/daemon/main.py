@@ -1,0 +1,144 @@
+"""From a configuration file to a running house, and back to nothing: the order of opening is the order of this file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from faasd_py import plugins
+from faasd_py.config import Config, load
+from faasd_py.core.errors import BootError, ConfigError, FaasdError, PluginError
+from faasd_py.daemon.house import House, Sockets
+from faasd_py.daemon.lock import locked
+from faasd_py.daemon.notify import Notifier
+from faasd_py.daemon.sockets import inherit, open_listeners
+from faasd_py.hookspecs import QueueSite
+from faasd_py.observe import log
+from faasd_py.observe.events import Events
+from faasd_py.observe.functionlog import FunctionLogger
+from faasd_py.observe.metrics import Metrics
+from faasd_py.queue.spool import Spool
+from faasd_py.runtime.machinery import open_machinery
+from faasd_py.runtime.registry import open_registry
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_log: Final = logging.getLogger("faasd_py.daemon")
+
+
+def main(path: Path) -> int:
+    """Run the daemon; the exit status. What stops the start is one sentence on stderr."""
+    try:
+        config = load(path)
+        log.setup(config.log)
+        loaded = plugins.load(config)
+        loaded.check_modes(config.functions)
+        backend = loaded.queue(config)
+        trio.run(_live, path, config, loaded, backend, strict_exception_groups=True)
+    except (ConfigError, PluginError) as error:
+        return _failed(error, 2)
+    except FaasdError as error:
+        return _failed(error, 1)
+    except BaseExceptionGroup as group:
+        known = _only(group)
+        if known is None:
+            raise
+        return _failed(known, 1)
+    return 0
+
+
+async def _live(path: Path, config: Config, loaded: plugins.Plugins, backend: plugins.Backend) -> None:
+    notifier = Notifier.from_environment(os.environ)
+    with (
+        trio.open_signal_receiver(*SIGNALS) as signals,
+        locked(Path(config.state.directory)),
+        locked(Path(config.state.runtime_directory)),
+        _doors(config) as sockets,
+    ):
+        async with _rooms(path, config, loaded, backend, notifier) as house:
+            await house.live(sockets, signals)
+
+
+@contextmanager
+def _doors(config: Config) -> Iterator[Sockets]:
+    given = inherit(os.environ)
+    with (
+        open_listeners(config.gateway.listen, given["gateway"]) as gateway,
+        open_listeners(config.metrics.listen, given["metrics"]) as metrics,
+    ):
+        yield Sockets(gateway, metrics)
+
+
+@asynccontextmanager
+async def _rooms(
+    path: Path, config: Config, loaded: plugins.Plugins, backend: plugins.Backend, notifier: Notifier
+) -> AsyncIterator[House]:
+    """The rooms that outlive a drain, opened in this order: functions last to go, the queue's books closed before."""
+    site = _queue_site(config)
+    spool = Spool(site.spool)
+    metrics, events = Metrics(), Events()
+    for name, observer in loaded.observers:
+        events.subscribe(observer, name)
+    async with (
+        open_machinery() as machinery,
+        open_registry(
+            {name: mode.open for name, mode in loaded.modes.items()},
+            namespace=config.gateway.namespace,
+            directory=_directory(Path(config.state.runtime_directory) / "functions"),
+            secrets=_directory(Path(config.state.directory) / "secrets"),
+            log_for=FunctionLogger,
+            meter_for=metrics.meter,
+            machinery=machinery,
+        ) as registry,
+        backend.open(site) as queue,
+    ):
+        await registry.apply(config.functions)
+        yield House(
+            path=path,
+            config=config,
+            plugins=loaded,
+            registry=registry,
+            queue=queue,
+            spool=spool,
+            metrics=metrics,
+            events=events,
+            notifier=notifier,
+        )
+
+
+def _queue_site(config: Config) -> QueueSite:
+    state = Path(config.state.directory)
+    return QueueSite(
+        settings=config.queue, directory=_directory(state / "queue"), spool=_directory(state / "spool")
+    )
+
+
+def _directory(path: Path) -> Path:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BootError(f"{path}: cannot be made: {error.strerror}") from error
+    return path
+
+
+def _failed(error: BaseException, status: int) -> int:
+    sys.stderr.write(f"faasd-py: {error}\n")
+    return status
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """The house's own error, when a group holds nothing else."""
+    ours, rest = group.split(FaasdError)
+    if rest is not None or ours is None:
+        return None
+    leaf: BaseException = ours
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return leaf
