@@ -28,9 +28,7 @@ def locked(directory: Path) -> Iterator[None]:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(directory / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise BootError(
-            f"{error.filename or directory}: cannot be used as state: {error.strerror}"
-        ) from error
+        raise BootError(f"{error.filename or directory}: cannot be used: {error.strerror}") from error
     try:
         _take(fd, directory)
         yield

@@ -103,7 +103,7 @@ def test_a_directory_that_cannot_be(tmp_path):
     """A file in the directory's place is one sentence with the path."""
     (tmp_path / "state").write_text("")
     with (
-        pytest.raises(BootError, match=rf"{tmp_path}/state.*: cannot be used as state: "),
+        pytest.raises(BootError, match=rf"{tmp_path}/state.*: cannot be used: "),
         locked(tmp_path / "state"),
     ):
         pytest.fail("held")
