@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 import stat
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -16,12 +15,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from faasd_py.config.addresses import check_listen
 from faasd_py.core.errors import BootError
 
 BACKLOG: Final = 1024
 FIRST_FD: Final = 3
 DOORS: Final = ("gateway", "metrics")
-_TCP: Final = re.compile(r"(?:\[(?P<v6>[^\[\]/\s]+)\]|(?P<host>[^\[\]:/\s]+)):(?P<port>\d{1,5})", re.ASCII)
 Inherited = dict[str, list[socket.socket]]
 Place = tuple[socket.AddressFamily, Any]
 """A family and what its bind() takes."""
@@ -64,18 +63,6 @@ def inherit(environ: MutableMapping[str, str], pid: int | None = None, first: in
     return doors
 
 
-def check_address(address: str) -> None:
-    """Whether it can be understood; nothing is opened.
-
-    Raises:
-        BootError: it is none of "HOST:PORT", "[IPV6]:PORT" and "unix:/path".
-    """
-    if not address.startswith("unix:"):
-        _host_and_port(address)
-    elif not address.removeprefix("unix:"):
-        raise _malformed(address)
-
-
 def name_of(door: socket.socket) -> str:
     """How a log line names a listening socket: as config.toml would."""
     where = door.getsockname()
@@ -86,13 +73,15 @@ def name_of(door: socket.socket) -> str:
 
 @contextmanager
 def _open(address: str) -> Iterator[list[socket.socket]]:
-    check_address(address)
     with ExitStack() as stack:
         try:
+            check_listen(address)
             if address.startswith("unix:"):
                 doors = [stack.enter_context(_open_unix(Path(address.removeprefix("unix:"))))]
             else:
                 doors = [stack.enter_context(door) for door in _bind_all(_resolve(address))]
+        except ValueError as error:
+            raise BootError(f"listen: {error}") from None
         except OSError as error:
             raise BootError(f"{address}: {_reason(error)}") from error
         yield doors
@@ -184,21 +173,10 @@ def _remove_own(path: Path, made: os.stat_result) -> None:
 
 
 def _resolve(address: str) -> list[Place]:
-    host, port = _host_and_port(address)
+    host, _, port = address.rpartition(":")
     flags = socket.AI_PASSIVE | socket.AI_NUMERICSERV
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=flags)
     return list(dict.fromkeys((family, where) for family, _, _, _, where in found))
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    match = _TCP.fullmatch(address)
-    if match is None or int(match["port"]) > 65535:
-        raise _malformed(address)
-    return match["v6"] or match["host"], int(match["port"])
-
-
-def _malformed(address: str) -> BootError:
-    return BootError(f'listen: expected "HOST:PORT", "[IPV6]:PORT" or "unix:/path", got "{address}"')
 
 
 def _stream(family: socket.AddressFamily) -> socket.socket:
