@@ -11,7 +11,7 @@ import pytest
 
 from faasd_py.core.errors import BootError
 from faasd_py.daemon import sockets
-from faasd_py.daemon.sockets import check_address, inherit, name_of, open_listeners
+from faasd_py.daemon.sockets import inherit, name_of, open_listeners
 
 FREE = "127.0.0.1:0"
 
@@ -122,19 +122,9 @@ def test_an_unknown_host_is_one_sentence():
 )
 def test_addresses_that_mean_nothing(address):
     """The sentence says what was expected and what was got."""
-    with pytest.raises(BootError) as caught, open_listeners([address]):
+    with pytest.raises(BootError, match=r"^listen: expected ") as caught, open_listeners([address]):
         pytest.fail("bound")
-    assert (
-        str(caught.value) == f'listen: expected "HOST:PORT", "[IPV6]:PORT" or "unix:/path", got "{address}"'
-    )
-
-
-@pytest.mark.parametrize(
-    "address", ["0.0.0.0:80", "[::]:8080", "[fe80::1%lo]:1", "box.lan:65535", "unix:/run/x"]
-)
-def test_addresses_that_can_be_understood(address):
-    """A check opens nothing."""
-    check_address(address)
+    assert address in str(caught.value)
 
 
 def test_unix_socket_mode(tmp_path):
