@@ -118,7 +118,19 @@ def test_an_unknown_host_is_one_sentence():
 
 @pytest.mark.parametrize(
     "address",
-    ["", "8080", ":8080", "127.0.0.1", "::1:80", "[::1]", "127.0.0.1:65536", "a b:1", "unix:", "127.0.0.1:x"],
+    [
+        "",
+        "8080",
+        ":8080",
+        "127.0.0.1",
+        "::1:80",
+        "[::1]",
+        "127.0.0.1:65536",
+        "a b:1",
+        "unix:",
+        "unix:/" + "x" * 200,
+        "127.0.0.1:x",
+    ],
 )
 def test_addresses_that_mean_nothing(address):
     """The sentence says what was expected and what was got."""
@@ -192,10 +204,12 @@ def test_a_successors_file_is_not_removed(tmp_path):
     assert path.read_text() == "the successor's"
 
 
-@pytest.mark.parametrize("address", ["unix:/nowhere/at/all", "unix:/" + "x" * 200])
-def test_unix_paths_that_cannot_be(address):
-    """A missing directory or a path over 107 bytes is one sentence that begins with the address."""
-    with pytest.raises(BootError, match=rf"^{address}: \w"), open_listeners([address]):
+def test_a_unix_path_that_cannot_be():
+    """A missing directory is one sentence that begins with the address."""
+    with (
+        pytest.raises(BootError, match=r"^unix:/nowhere/at/all: no such file"),
+        open_listeners(["unix:/nowhere/at/all"]),
+    ):
         pytest.fail("bound")
 
 
