@@ -174,6 +174,10 @@ class Queue(Protocol):
         """Make a DEAD call READY with its attempts at zero; returns what it found, before the move."""
         ...
 
+    async def forget(self, call: str) -> State | None:
+        """Remove one call, by queue id, with its result, unless it is LEASED; returns the state it was found in."""
+        ...
+
     async def find(self, call: str) -> Record | None:
         """The record, by queue id, else the newest call with this X-Call-Id."""
         ...

@@ -1,0 +1,152 @@
+"""The admin API for the CLI, over a socket that the file system guards.
+
+GET    /system/calls?state=&function=&limit=&before=     a page of calls, newest first
+GET    /system/calls/ID                                  one call with its history
+DELETE /system/calls/ID                                  forget it, with its result
+GET    /system/calls/ID/request  …/request/body          the call as it was put; its body as it came
+GET    /system/calls/ID/result   …/result/body           the last answer; its body
+POST   /system/calls/ID/requeue  /system/calls/ID/cancel
+POST   /system/calls/requeue?function=&before=&limit=    all dead ones that match, up to limit
+POST   /system/calls/purge?state=&function=&before=&limit=
+GET    /system/queue                                     figures
+GET    /system/functions
+POST   /system/reload
+
+Answers are JSON (`views`), errors `{"error": sentence}`: 400 bad query, 404 unknown, 409 not in this state, 501 the
+backend cannot do it, 503 the queue is in trouble.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from faasd_py.control import desk, express, query
+from faasd_py.control.bodies import body_response
+from faasd_py.control.desk import Refused
+from faasd_py.control.frame import bare_app
+from faasd_py.control.house import House
+from faasd_py.control.views import CallList, Count, Problem
+from faasd_py.core.errors import CallerError, QueueError
+
+PAGE: Final = 100
+BATCH: Final = 1000
+_log: Final = logging.getLogger("faasd_py.control")
+
+
+def create_admin(house: House) -> QuartTrio:
+    """The app for `admin.sock`."""
+    app = bare_app("admin")
+    app.register_error_handler(Refused, _refused)
+    app.register_error_handler(CallerError, _caller)
+    app.register_error_handler(QueueError, _queue_error)
+    _calls(app, house)
+    _many(app, house)
+    _bodies(app, house)
+    _daemon(app, house)
+    return app
+
+
+def _calls(app: QuartTrio, house: House) -> None:
+    @app.get("/system/calls")
+    async def listing() -> Response:
+        asked = _asked(house, ("state", "function", "limit", "before"), PAGE)
+        records = await desk.listing(house.queue, asked)
+        last = records[-1].id if len(records) == asked.limit else None
+        return _json(CallList(calls=[express.call_view(record) for record in records], next=last))
+
+    @app.get("/system/calls/<call>")
+    async def show(call: str) -> Response:
+        return _json(express.call_view(await desk.find(house.queue, call)))
+
+    @app.delete("/system/calls/<call>")
+    async def forget(call: str) -> Response:
+        return _json(await desk.forget(house.queue, call))
+
+    @app.post("/system/calls/<call>/requeue")
+    async def requeue(call: str) -> Response:
+        return _json(await desk.requeue(house.queue, call))
+
+    @app.post("/system/calls/<call>/cancel")
+    async def cancel(call: str) -> Response:
+        return _json(await desk.cancel(house.queue, house.workers, call))
+
+
+def _many(app: QuartTrio, house: House) -> None:
+    @app.post("/system/calls/requeue")
+    async def requeue() -> Response:
+        asked = _asked(house, ("function", "before", "limit"), BATCH)
+        return _json(Count(count=await desk.requeue_all(house.queue, asked)))
+
+    @app.post("/system/calls/purge")
+    async def purge() -> Response:
+        asked = _asked(house, ("state", "function", "before", "limit"), BATCH)
+        return _json(Count(count=await desk.purge(house.queue, asked)))
+
+
+def _bodies(app: QuartTrio, house: House) -> None:
+    @app.get("/system/calls/<call>/request")
+    async def put(call: str) -> Response:
+        return _json(express.request_view(await desk.request(house.queue, call)))
+
+    @app.get("/system/calls/<call>/request/body")
+    async def put_body(call: str) -> Response:
+        return await body_response((await desk.request(house.queue, call)).body)
+
+    @app.get("/system/calls/<call>/result")
+    async def result(call: str) -> Response:
+        return _json(express.result_view(await desk.result(house.queue, call)))
+
+    @app.get("/system/calls/<call>/result/body")
+    async def result_body(call: str) -> Response:
+        outcome = await desk.result(house.queue, call)
+        if not outcome.complete:
+            raise Refused(409, f"the answer's body of {outcome.size} bytes was not kept whole")
+        return await body_response(outcome.body)
+
+
+def _daemon(app: QuartTrio, house: House) -> None:
+    @app.get("/system/queue")
+    async def figures() -> Response:
+        queue, backend = house.queue, house.config.queue.backend
+        view = express.queue_view(backend, queue.capabilities, queue.stats(), queue.trouble(), time.time())
+        return _json(view)
+
+    @app.get("/system/functions")
+    async def functions() -> Response:
+        return _json([desk.function_view(function) for function in house.registry.functions()])
+
+    @app.post("/system/reload")
+    async def reload() -> Response:
+        if reason := await house.reload():
+            raise Refused(422, reason)
+        return _json({"reloaded": True})
+
+
+def _asked(house: House, known: tuple[str, ...], limit: int) -> query.Asked:
+    try:
+        return query.read(request.args, known, house.config.gateway.namespace, limit)
+    except ValueError as error:
+        raise Refused(400, str(error)) from None
+
+
+def _json(answer: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(answer), status, content_type="application/json")
+
+
+async def _refused(error: Refused) -> Response:
+    return _json(Problem(error=str(error)), error.status)
+
+
+async def _caller(error: CallerError) -> Response:
+    return _json(Problem(error=str(error)), error.status)
+
+
+async def _queue_error(error: QueueError) -> Response:
+    return _json(Problem(error=str(error)), error.status)

@@ -1,0 +1,35 @@
+"""What the door proxies to: /healthz and /metrics (OpenFaaS wire contract §1.0, §1.4, §3)."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from quart import Response
+from quart_trio import QuartTrio
+
+from faasd_py.control.frame import bare_app
+from faasd_py.control.house import House
+from faasd_py.observe.page import CONTENT_TYPE
+
+TEXT: Final = "text/plain; charset=utf-8"
+
+
+def create_app(house: House) -> QuartTrio:
+    """The app for `control.sock`."""
+    app = bare_app("control")
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        reason = house.health()
+        if reason is None:
+            return Response("OK", 200, content_type=TEXT)
+        return Response(f"{reason}\n", 503, content_type=TEXT)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        replicas = {function.label: function.runtime.replicas() for function in house.registry.functions()}
+        page = house.metrics.render(house.queue.stats(), replicas, now=time.time())
+        return Response(page, 200, content_type=CONTENT_TYPE)
+
+    return app

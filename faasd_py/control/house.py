@@ -1,0 +1,64 @@
+"""What the control plane may see of the daemon, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from faasd_py.config import Config
+from faasd_py.observe.metrics import Metrics
+from faasd_py.queue.contract import Queue
+from faasd_py.runtime.function import Function
+
+
+class Running(Protocol):
+    """The workers."""
+
+    def cancel(self, call: str) -> bool:
+        """Stop the running attempt of a call, by queue id or X-Call-Id; whether there was one."""
+        ...
+
+
+class Deployed(Protocol):
+    """The registry."""
+
+    def functions(self) -> Sequence[Function]:
+        """All functions, also those that could not be opened."""
+        ...
+
+
+class House(Protocol):
+    """The daemon's rooms as the desk sees them; `daemon.house.House` is one."""
+
+    @property
+    def config(self) -> Config:
+        """What is in force."""
+        ...
+
+    @property
+    def queue(self) -> Queue:
+        """The books."""
+        ...
+
+    @property
+    def workers(self) -> Running:
+        """The hands."""
+        ...
+
+    @property
+    def registry(self) -> Deployed:
+        """The functions."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """The counters."""
+        ...
+
+    def health(self) -> str | None:
+        """Why the daemon cannot do its work now, in one sentence; None when it can."""
+        ...
+
+    async def reload(self) -> str | None:
+        """Read config.toml again; what is wrong with it in one sentence (then all stays as it was), else None."""
+        ...
