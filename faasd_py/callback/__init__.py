@@ -1,1 +1,1 @@
-"""A messenger: brings one outcome to one URL. Does not decide whether the work succeeded."""
+"""The messenger: one URL, one signed POST, and a guard that knows whom it may call."""
