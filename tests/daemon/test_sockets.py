@@ -128,7 +128,6 @@ def test_an_unknown_host_is_one_sentence():
         "127.0.0.1:65536",
         "a b:1",
         "unix:",
-        "unix:/" + "x" * 200,
         "127.0.0.1:x",
     ],
 )
