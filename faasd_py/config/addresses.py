@@ -73,7 +73,9 @@ def _check_unix(path: str, address: str) -> None:
     if not path.startswith("/") or "\0" in path or path.endswith("/"):
         raise ValueError(f'expected an absolute path after "unix:", got {address!a}')
     if len(path.encode()) > UNIX_LIMIT:
-        raise ValueError(f"the path of a unix socket has at most {UNIX_LIMIT} bytes, got {len(path.encode())}")
+        raise ValueError(
+            f"the path of a unix socket has at most {UNIX_LIMIT} bytes, got {len(path.encode())}"
+        )
 
 
 def _check_network(text: str) -> None:

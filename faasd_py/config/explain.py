@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 import msgspec
 
 _WHERE: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
-_FIELD: Final = re.compile(r"Object (?P<fault>contains unknown|missing required) field `(?P<key>.*)`", re.DOTALL)
+_FIELD: Final = re.compile(
+    r"Object (?P<fault>contains unknown|missing required) field `(?P<key>.*)`", re.DOTALL
+)
 _EXPECTED: Final = re.compile(r"Expected `(?P<kind>[^`]*)`(?P<bound>[^,]*)(?:, got .*)?", re.DOTALL)
 _GOT: Final = re.compile(r", got .*", re.DOTALL)
 _STEP: Final = re.compile(r"(?P<key>[^.\[\]]+)|\[(?P<index>\d+)\]|(?P<any>\[\.\.\.\])")

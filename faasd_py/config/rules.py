@@ -202,4 +202,3 @@ def _check_word(text: str) -> None:
 
 def _is_path(text: str) -> bool:
     return bool(text.strip()) and "\0" not in text
-

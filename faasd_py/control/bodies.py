@@ -28,7 +28,7 @@ async def body_response(body: Body) -> Response:
     return response
 
 
-async def _pieces(file: trio._file_io.AsyncIOWrapper) -> AsyncIterator[bytes]:  # type: ignore[type-arg,name-defined,unused-ignore]  # noqa: SLF001
+async def _pieces(file: trio._file_io.AsyncIOWrapper) -> AsyncIterator[bytes]:  # type: ignore[type-arg,name-defined,unused-ignore]
     async with file:
         while piece := await file.read(PIECE):
             yield piece

@@ -18,7 +18,10 @@ def bare_app(name: str) -> QuartTrio:
     """404 with one line; 405 without a body and without Allow; whatever a handler raises is logged and a 500."""
     app = QuartTrio(f"faasd_py.control.{name}", static_folder=None)
     app.config.update(
-        RESPONSE_TIMEOUT=None, MAX_CONTENT_LENGTH=MAX_BODY, PROVIDE_AUTOMATIC_OPTIONS=False, PROPAGATE_EXCEPTIONS=False
+        RESPONSE_TIMEOUT=None,
+        MAX_CONTENT_LENGTH=MAX_BODY,
+        PROVIDE_AUTOMATIC_OPTIONS=False,
+        PROPAGATE_EXCEPTIONS=False,
     )
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True

@@ -45,7 +45,9 @@ def _lane(function: str | None, namespace: str) -> str | None:
     if function.startswith("callback:"):
         return function
     if not names.NAME.fullmatch(function):
-        raise ValueError(f"function: expected NAME, NAME.NAMESPACE or callback:HOST:PORT, got {function[:80]!r}")
+        raise ValueError(
+            f"function: expected NAME, NAME.NAMESPACE or callback:HOST:PORT, got {function[:80]!r}"
+        )
     return names.full(function, namespace)
 
 

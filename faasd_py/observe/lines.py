@@ -72,7 +72,9 @@ class Lines:
                 self._changed.wait_for(lambda: self._waiting or self._closing)
             lines = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
             if self._dropped and not self._waiting:
-                lines.append(f"{self._dropped} log lines were dropped: nobody read them fast enough\n".encode())
+                lines.append(
+                    f"{self._dropped} log lines were dropped: nobody read them fast enough\n".encode()
+                )
                 self._dropped = 0
             return b"".join(lines)
 

@@ -47,7 +47,9 @@ def setup(settings: LogWords, stream: TextIO | None = None) -> None:
     """Write the log to `stream` (stderr) from now on; called again, as on a reload, it replaces what was."""
     stream = stream or sys.stderr
     journal = _is_journal(stream.fileno())
-    formatter = JsonFormatter(journal=journal) if settings.format == "json" else TextFormatter(journal=journal)
+    formatter = (
+        JsonFormatter(journal=journal) if settings.format == "json" else TextFormatter(journal=journal)
+    )
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if isinstance(handler, LineHandler)]:
         root.removeHandler(old)

@@ -41,7 +41,9 @@ def render(
 ) -> bytes:
     """The whole page."""
     registry = CollectorRegistry()
-    registry.register(Families([*invocations(metrics), *replica_counts(replicas), *asynchronous(metrics, queue, now)]))
+    registry.register(
+        Families([*invocations(metrics), *replica_counts(replicas), *asynchronous(metrics, queue, now)])
+    )
     ProcessCollector(registry=registry)
     text = generate_latest(registry)
     # prometheus_client gives every counter the suffix _total; the name that OpenFaaS uses has none
@@ -68,7 +70,9 @@ def invocations(metrics: Metrics) -> Iterator[Metric]:
         ("function_name",),
         (((m.label,), m.inflight) for m in meters),
     )
-    yield _gauge("faasd_open_connections", "Connections that clients hold open.", (), [((), metrics.connections())])
+    yield _gauge(
+        "faasd_open_connections", "Connections that clients hold open.", (), [((), metrics.connections())]
+    )
 
 
 def _seconds(meters: list[Meter]) -> Metric:
@@ -143,7 +147,9 @@ def _waiting(queue: QueueFigures, now: float) -> Iterator[Metric]:
         (((name, state), getattr(lane, state)) for name, lane in lanes.items() for state in STATES),
     )
     age = [((), _oldest_age(lanes.values(), now))]
-    yield _gauge("faasd_queue_oldest_age_seconds", "How long ago the oldest waiting call was accepted.", (), age)
+    yield _gauge(
+        "faasd_queue_oldest_age_seconds", "How long ago the oldest waiting call was accepted.", (), age
+    )
     yield _gauge("faasd_queue_bytes", "Bytes that waiting and running calls occupy.", (), [((), queue.bytes)])
     yield _gauge("faasd_queue_quarantined", "Records that could not be read.", (), [((), queue.quarantined)])
 

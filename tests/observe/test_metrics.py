@@ -1,0 +1,188 @@
+"""The page of metrics: OpenFaaS' names and labels, and ours."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+from faasd_py.observe.metrics import Metrics
+from faasd_py.observe.page import CONTENT_TYPE
+
+NAME = "resize.openfaas-fn"
+
+
+def lane(ready=0, leased=0, delayed=0, dead=0, oldest_at=None):
+    return SimpleNamespace(ready=ready, leased=leased, delayed=delayed, dead=dead, oldest_at=oldest_at)
+
+
+def queue(lanes=None, size=0, quarantined=0):
+    return SimpleNamespace(lanes=lanes or {}, bytes=size, quarantined=quarantined)
+
+
+def read(page: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """The samples of a page, by name and sorted labels (this parser, unlike Prometheus, wants counters to end in _total)."""
+    families = text_string_to_metric_families(
+        page.decode().replace("invocation_started counter", "invocation_started gauge")
+    )
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def sample(page: bytes, name: str, **labels: str) -> float:
+    return read(page)[name, tuple(sorted(labels.items()))]
+
+
+@pytest.fixture
+def metrics():
+    return Metrics()
+
+
+def test_a_meter_is_made_once(metrics):
+    """Whoever asks for a function's meter gets the same one: a reload keeps the counts."""
+    assert metrics.meter(NAME) is metrics.meter(NAME)
+    assert metrics.meter(NAME) is not metrics.meter("other.openfaas-fn")
+
+
+def test_invocations_in_openfaas_names(metrics):
+    """Totals by status, what was begun, what is in flight."""
+    meter = metrics.meter(NAME)
+    for _ in range(3):
+        meter.begin()
+    meter.finish(200, 0.02)
+    meter.finish(500, 0.3)
+    page = metrics.render()
+    assert sample(page, "gateway_function_invocation_total", function_name=NAME, code="200") == 1
+    assert sample(page, "gateway_function_invocation_total", function_name=NAME, code="500") == 1
+    assert sample(page, "gateway_function_invocation_started", function_name=NAME) == 3
+    assert sample(page, "gateway_invocation_function_invocation_inflight", function_name=NAME) == 1
+
+
+def test_the_histogram_is_cumulative(metrics):
+    """Every bucket counts what is at most as slow as its bound; +Inf equals the count."""
+    meter = metrics.meter(NAME)
+    for seconds in (0.001, 0.02, 0.02, 3.0, 99.0):
+        meter.finish(200, seconds)
+    page = metrics.render()
+    name, labels = "gateway_functions_seconds", {"function_name": NAME, "code": "200"}
+    counts = {
+        le: sample(page, f"{name}_bucket", **labels, le=le)
+        for le in ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf")
+    }
+    assert list(counts.values()) == [1, 1, 3, 3, 3, 3, 3, 3, 3, 4, 4, 5]
+    assert sample(page, f"{name}_count", **labels) == 5
+    assert sample(page, f"{name}_sum", **labels) == pytest.approx(102.041)
+
+
+def test_types_are_the_ones_openfaas_declares(metrics):
+    """Also the counter whose name has no _total, which the client library would not write by itself."""
+    lines = metrics.render(queue()).decode().splitlines()
+    for line in (
+        "# TYPE gateway_functions_seconds histogram",
+        "# TYPE gateway_function_invocation_total counter",
+        "# TYPE gateway_function_invocation_started counter",
+        "# TYPE gateway_service_count gauge",
+        "# TYPE queue_worker_pending_messages gauge",
+        "# TYPE queue_worker_messages_processed_total counter",
+    ):
+        assert line in lines
+
+
+def test_replicas(metrics):
+    """Wanted replicas under OpenFaaS' name, and how many of them answer."""
+    page = metrics.render(None, {NAME: SimpleNamespace(wanted=3, available=1)})
+    assert sample(page, "gateway_service_count", function_name=NAME) == 3
+    assert sample(page, "gateway_service_ready_count", function_name=NAME) == 1
+
+
+def test_the_queue_by_lane_and_state(metrics):
+    """Depth by state, OpenFaaS' pending and in-flight gauges, and the totals of the whole queue."""
+    lanes = {NAME: lane(ready=4, leased=2, delayed=1, dead=7), "callback:example.org:443": lane(delayed=5)}
+    page = metrics.render(queue(lanes, size=4096, quarantined=1), now=0.0)
+    of = {"queue_name": "faas-request", "function_name": NAME}
+    assert sample(page, "queue_worker_pending_messages", **of) == 5
+    assert sample(page, "queue_worker_function_invocation_inflight", **of) == 2
+    for state, count in (("ready", 4), ("leased", 2), ("delayed", 1), ("dead", 7)):
+        assert sample(page, "faasd_queue_depth", function_name=NAME, state=state) == count
+    assert sample(page, "faasd_queue_depth", function_name="callback:example.org:443", state="delayed") == 5
+    assert sample(page, "faasd_queue_bytes") == 4096
+    assert sample(page, "faasd_queue_quarantined") == 1
+
+
+@pytest.mark.parametrize(
+    ("accepted", "now", "age"),
+    [((), 100.0, 0.0), ((40.0, None, 70.0), 100.0, 60.0), ((101.0,), 100.0, 0.0)],
+    ids=["nothing waits", "the oldest of several lanes", "the clock stepped back"],
+)
+def test_oldest_age(metrics, accepted, now, age):
+    """How long ago the oldest waiting call was accepted; never negative."""
+    lanes = {f"f{index}.ns": lane(ready=1, oldest_at=at) for index, at in enumerate(accepted)}
+    assert sample(metrics.render(queue(lanes), now=now), "faasd_queue_oldest_age_seconds") == age
+
+
+def test_what_the_rooms_count(metrics):
+    """Attempts, dead letters, callbacks, accepted and refused calls, open connections."""
+    for status in (200, 200, 503):
+        metrics.attempts(NAME, status)
+    metrics.dead(NAME, "expired")
+    metrics.callback("delivered")
+    metrics.callback("delivered")
+    metrics.refused("full")
+    metrics.accepted(NAME)
+    metrics.accepted("other.openfaas-fn")
+    metrics.connections = lambda: 12
+    page = metrics.render()
+    assert sample(page, "faasd_attempts_total", function_name=NAME, status="200") == 2
+    assert sample(page, "faasd_attempts_total", function_name=NAME, status="503") == 1
+    assert sample(page, "faasd_dead_letters_total", function_name=NAME, reason="expired") == 1
+    assert sample(page, "faasd_callbacks_total", outcome="delivered") == 2
+    assert sample(page, "faasd_queue_refused_total", reason="full") == 1
+    assert sample(page, "queue_worker_messages_submitted_total", queue_name="faas-request") == 2
+    assert sample(page, "queue_worker_messages_processed_total", queue_name="faas-request") == 3
+    assert sample(page, "faasd_open_connections") == 12
+
+
+def test_the_process_itself(metrics):
+    """CPU, memory and descriptors of the daemon, as every Prometheus client has them."""
+    page = metrics.render()
+    assert sample(page, "process_resident_memory_bytes") > 0
+    assert sample(page, "process_cpu_seconds_total") > 0
+    assert sample(page, "process_open_fds") > 0
+
+
+def test_labels_are_escaped(metrics):
+    """Whatever a word holds, the page can be read back."""
+    metrics.dead(NAME, 'a "quoted"\nword\\')
+    assert (
+        sample(metrics.render(), "faasd_dead_letters_total", function_name=NAME, reason='a "quoted"\nword\\')
+        == 1
+    )
+
+
+def test_two_houses_do_not_share_counts():
+    """There is no global registry: each Metrics has its own, and rendering twice gives the same."""
+    one, other = Metrics(), Metrics()
+    one.accepted(NAME)
+    assert sample(one.render(), "queue_worker_messages_submitted_total", queue_name="faas-request") == 1
+    assert sample(one.render(), "queue_worker_messages_submitted_total", queue_name="faas-request") == 1
+    assert sample(other.render(), "queue_worker_messages_submitted_total", queue_name="faas-request") == 0
+    assert not [name for name in REGISTRY._names_to_collectors if name.startswith(("gateway_", "faasd_"))]
+
+
+def test_content_type_is_the_text_format():
+    """Prometheus picks its parser by this."""
+    assert CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_counting_does_not_import_the_client_library():
+    """The data path counts from its first call on; prometheus_client comes with the first page."""
+    code = (
+        "import sys; from faasd_py.observe.metrics import Metrics; Metrics().accepted('a.b');"
+        "sys.exit('prometheus_client' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
