@@ -1,4 +1,4 @@
-"""An HTTP function in nothing but the standard library: it counts, and tells what it was asked."""
+"""An HTTP function in nothing but the standard library: it counts, and tells what it was asked."""  # noqa: INP001  # a script
 
 import itertools
 import json
@@ -32,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_POST = do_PUT = do_DELETE = do_GET
+    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  # http.server's names
 
 
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()

@@ -1,12 +1,11 @@
-"""Print whose callback came, and the first of what it brought: stderr is the function's log."""
+"""Print whose callback came, and how it begins: stderr is the function's log."""  # noqa: INP001  # a script
 
 import os
 import sys
 
+NAMES = ("Function_Name", "Call_Id", "Function_Status")
+
 body = sys.stdin.buffer.read()
-call, status = (os.environ.get(f"Http_X_{name}", "?") for name in ("Call_Id", "Function_Status"))
-who = os.environ.get("Http_X_Function_Name", "somebody")
-sys.stderr.write(
-    f"callback of {who}: call {call} ended with {status}: {body[:200].decode(errors='replace')!r}\n"
-)
+name, call, status = (os.environ.get(f"Http_X_{name}", "?") for name in NAMES)
+sys.stderr.write(f"callback of {name}: call {call} ended with {status}: {body[:200]!r}\n")
 sys.stdout.write("thank you\n")

@@ -1,4 +1,4 @@
-"""Answer each line in capitals, as soon as it comes."""
+"""Answer each line in capitals, as soon as it comes."""  # noqa: INP001  # a script
 
 import sys
 
