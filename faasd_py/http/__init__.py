@@ -1,1 +1,1 @@
-"""A wire: HTTP/1.1 on trio, both ends. Knows nothing of functions and queues."""
+"""HTTP/1.1 on trio with llhttp: a server, a pooled client, and nothing about functions or queues."""

@@ -1,0 +1,162 @@
+"""The pooled client: one pool per peer, the connection used last is used next."""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from math import inf
+
+import trio
+
+from faasd_py.http.dial import Dial, dial_tcp, dial_unix
+from faasd_py.http.errors import ConnectFailed, PeerClosed
+from faasd_py.http.message import Reply, Request, Source
+from faasd_py.http.peer import NotSent, Peer
+from faasd_py.http.sweeper import Sweeper
+from faasd_py.http.tls import TlsWire
+from faasd_py.http.wire import PlainWire
+
+__all__ = ["Dial", "Pool", "dial_tcp", "dial_unix"]
+
+
+class Pool:
+    """Connections to one peer.
+
+    `idle_timeout` closes what was not used for so long; `read_timeout` and `write_timeout` bound the time without a
+    byte's progress (None: no bound); all in seconds. Without `run` the timeouts cost a cancel scope each, and idle
+    connections are closed when the pool is used next; with `run` in a nursery they cost nothing.
+    """
+
+    def __init__(
+        self,
+        dial: Dial,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
+        max_idle: int = 256,
+        idle_timeout: float = 60.0,
+        read_timeout: float | None = None,
+        write_timeout: float | None = None,
+    ) -> None:
+        self._dial = dial
+        self._tls = tls
+        self._server_name = server_name
+        self._max_idle = max_idle
+        self._idle_timeout = idle_timeout
+        self._read_timeout = read_timeout
+        self._write_timeout = write_timeout
+        self._sweeper = Sweeper()
+        self._idle: deque[tuple[float, Peer]] = deque()
+        self._closed = False
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for a request."""
+        return len(self._idle)
+
+    async def run(self) -> None:
+        """Keep the timeouts, until cancelled. Optional; see the class."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sweeper.run)
+            while True:
+                await trio.sleep(max(self._idle_timeout, 1.0))
+                self._close_expired()
+
+    async def request(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: bytes,
+        body: bytes | None,
+        length: int | None,
+        source: Source | None,
+        reply: Reply,
+        upgrade: bytes = b"",
+    ) -> None:
+        """One request; its answer is pushed into `reply`.
+
+        `headers` include Host, and Content-Length when `length` is not None and not 0. A connection that turns out to
+        be dead is replaced only while no byte of the request was sent.
+
+        Raises:
+            ConnectFailed: nothing was sent.
+            PeerClosed: the peer broke off; `began` says whether the reply had begun.
+            PeerTimeout: it made no progress in time (a PeerClosed).
+            BadAnswer: what it sent is not HTTP.
+        """
+        request = Request(method, target, headers, body, length, source, upgrade)
+        while True:
+            peer = self._take()
+            fresh = peer is None
+            if peer is None:
+                peer = await self._open()
+            try:
+                keep = await peer.run(request, reply)
+            except NotSent as error:
+                peer.close()
+                if fresh:
+                    raise PeerClosed(f"the peer closed at once: {error}") from error
+                continue
+            except BaseException:
+                peer.close()
+                raise
+            if keep:
+                self._give(peer)
+            else:
+                peer.close()
+            return
+
+    def close_idle(self) -> None:
+        """Close every connection that waits for a request."""
+        while self._idle:
+            self._idle.popleft()[1].close()
+
+    async def aclose(self) -> None:
+        """Close what is idle now; what is in use closes when it is done."""
+        self._closed = True
+        self.close_idle()
+        await trio.lowlevel.checkpoint()
+
+    def _take(self) -> Peer | None:
+        """The idle connection that was used last and is still alive."""
+        idle = self._idle
+        while idle:
+            expires, peer = idle.pop()
+            if expires > self._sweeper.now() and not peer.stale():
+                return peer
+            peer.close()
+        return None
+
+    def _give(self, peer: Peer) -> None:
+        if self._closed or len(self._idle) >= self._max_idle:
+            peer.close()
+            return
+        self._idle.append((self._sweeper.now() + self._idle_timeout, peer))
+        if len(self._idle) > 1:
+            self._close_expired()
+
+    def _close_expired(self) -> None:
+        """The oldest lie on the left."""
+        now, idle = self._sweeper.now(), self._idle
+        while idle and idle[0][0] <= now:
+            idle.popleft()[1].close()
+
+    async def _open(self) -> Peer:
+        sock = await self._dial()
+        if self._tls is None:
+            return self._peer(Peer(PlainWire(sock), self._sweeper, self._read_timeout, self._write_timeout))
+        wire = TlsWire(sock, self._tls, server_side=False, server_name=self._server_name)
+        try:
+            with trio.fail_after(inf if self._read_timeout is None else self._read_timeout):
+                await wire.handshake()
+        except (OSError, trio.TooSlowError) as error:
+            wire.close()
+            raise ConnectFailed(f"no TLS with {self._server_name or 'the peer'}: {error}") from error
+        except BaseException:
+            wire.close()
+            raise
+        return self._peer(Peer(wire, self._sweeper, self._read_timeout, self._write_timeout))
+
+    def _peer(self, peer: Peer) -> Peer:
+        self._sweeper.watched.add(peer)
+        return peer

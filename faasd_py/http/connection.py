@@ -1,0 +1,306 @@
+"""The server's side of one connection: requests in order, each answered before the next is read."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+import trio
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from faasd_py.http.body import ChunkedBody, FixedBody
+from faasd_py.http.chunked import Dechunker
+from faasd_py.http.errors import BadChunk, ConnectionLost, Refused, WireError
+from faasd_py.http.exchange import DRAIN_LIMIT, Exchange
+from faasd_py.http.head import MAX_TARGET, refusal_of_head
+from faasd_py.http.link import Link
+from faasd_py.http.status import one_line
+from faasd_py.http.wire import SMALL, Wire
+
+if TYPE_CHECKING:
+    from faasd_py.http.server import Server
+
+LINGER: Final = 2.0
+"""Seconds that a client has to take an answer before the connection is closed under it."""
+LINGER_BYTES: Final = 1024 * 1024
+DRAIN_TIME: Final = 5.0
+_log: Final = logging.getLogger("faasd_py.http")
+
+
+class HeadWitness:
+    """What llhttp tells about a head."""
+
+    __slots__ = ("heads",)
+
+    def __init__(self) -> None:
+        self.heads = 0
+
+    def on_headers_complete(self) -> None:
+        """One head is complete."""
+        self.heads += 1
+
+
+class Connection(Link):
+    """One client. `exchange` is the one that is running; `exchange_by` when it must be done."""
+
+    __slots__ = ("_witness", "exchange", "exchange_by", "peer", "scope", "server")
+
+    def __init__(self, server: Server, wire: Wire, peer: bytes) -> None:
+        limits = server.limits
+        super().__init__(wire, server.sweeper, limits.read_timeout, limits.write_timeout)
+        self.server = server
+        self.peer = peer
+        self.exchange: Exchange | None = None
+        self.exchange_by = inf
+        self.scope = trio.CancelScope()
+        self._witness = HeadWitness()
+
+    def due(self) -> float:
+        """See Watched."""
+        return min(self.receive_by, self.send_by, self.exchange_by)
+
+    def cut(self, now: float) -> None:
+        """See Watched: whatever runs here is cancelled."""
+        if self.exchange is not None:
+            self.exchange.timed_out = self.exchange_by <= now
+        self.late = True
+        self.receive_by = self.send_by = self.exchange_by = inf
+        self.scope.cancel()
+
+    def retire(self) -> None:
+        """The server drains: an idle connection ends now, unless a request is already on its way."""
+        if self.exchange is None and not self.rest and not select.select([self.wire.fd], [], [], 0)[0]:
+            self.scope.cancel()
+
+    async def run(self) -> None:
+        """Serve until one side is done. Never raises for what the client does."""
+        try:
+            with self.scope:
+                await self._serve()
+            if self.late and self.scope.cancelled_caught:
+                self.late = False
+                await self._after_cut()
+        except (OSError, ConnectionLost):
+            pass
+        finally:
+            self.close()
+
+    async def _serve(self) -> None:
+        self.receive_by = self.sweeper.now() + self.server.limits.head_timeout
+        self.sweeper.arm(self.receive_by)
+        await self.wire.handshake()
+        try:
+            while True:
+                exchange = await self._next()
+                if exchange is None:
+                    return
+                self.exchange = exchange
+                await self._run_handler(exchange)
+                plain = exchange.done and not exchange.closing and exchange.incoming is None
+                if not plain and not await self._settle(exchange):
+                    return
+                self.exchange = None
+                self.exchange_by = inf
+        except Refused as refused:
+            await self._refuse(refused)
+
+    async def _run_handler(self, exchange: Exchange) -> None:
+        server = self.server
+        server.exchanges += 1
+        try:
+            await server.handler(exchange)
+        except WireError:
+            exchange.closing = True
+        except Exception:  # noqa: BLE001 - a handler's bug costs its own connection, and is logged in full
+            _log.exception("the handler of %r failed", exchange.target)
+            exchange.closing = True
+            if not exchange.began:
+                exchange.refusal = exchange.refusal or Refused(500, "internal error")
+        finally:
+            server.exchanges -= 1
+
+    async def _settle(self, exchange: Exchange) -> bool:
+        """After an answer that was not the plain case; whether the connection can be used again."""
+        if not exchange.done:
+            if exchange.refusal is not None and not exchange.began:
+                raise exchange.refusal
+            return False
+        if not exchange.closing and await self._drop_rest(exchange):
+            return True
+        if exchange.incoming is not None and not exchange.incoming.done:
+            await self._linger()
+        return False
+
+    async def _drop_rest(self, exchange: Exchange) -> bool:
+        """Read what the handler left of a body, within bounds."""
+        self.exchange_by = self.sweeper.now() + DRAIN_TIME
+        self.sweeper.arm(self.exchange_by)
+        room = DRAIN_LIMIT
+        while room >= 0:
+            piece = await exchange.read()
+            if not piece:
+                return True
+            room -= len(piece)
+        return False
+
+    async def _next(self) -> Exchange | None:
+        """The next request; None when there will be none.
+
+        Raises:
+            Refused: it breaks a rule.
+        """
+        data = self.rest
+        if data:
+            self.rest = b""
+            await self._be_fair()
+        else:
+            data = await self._first_bytes()
+        end = data.find(b"\r\n\r\n") + 4
+        if end == 3 or data[0] == 13:
+            data, end = await self._whole_head(data)
+        if not data:
+            return None
+        self.receive_by = inf
+        exchange = Exchange(self)
+        self._read_head(data[:end], exchange)
+        length = exchange.length
+        if length == 0:
+            self.rest = data[end:]
+        elif length is not None and len(data) - end >= length:
+            exchange.body = data[end : end + length]
+            self.rest = data[end + length :]
+        else:
+            self.rest = data[end:]
+            self._begin_body(exchange)
+        return exchange
+
+    async def _first_bytes(self) -> bytes:
+        if self.server.draining:
+            return self.wire.receive_nowait(SMALL) or b""
+        try:
+            return await self.await_bytes(SMALL, self.server.limits.idle_timeout)
+        except OSError:
+            return b""
+
+    def _read_head(self, head: bytes, exchange: Exchange) -> None:
+        server = self.server
+        if len(head) > server.limits.max_head:
+            raise _too_long(head)
+        witness = self._witness
+        witness.heads = 0
+        try:
+            HttpRequestParser(witness).feed_data(head)
+        except HttpParserUpgrade:
+            pass
+        except HttpParserError as error:
+            raise refusal_of_head(head, error) from None
+        if witness.heads != 1:
+            raise Refused(400, "the request head is malformed")
+        server.scanner.scan(head, exchange)
+
+    async def _whole_head(self, data: bytes) -> tuple[bytes, int]:
+        """The slow way: the head comes in pieces, or behind blank lines (RFC 9112 §2.2)."""
+        limits = self.server.limits
+        self.receive_by = self.sweeper.now() + limits.head_timeout
+        self.sweeper.arm(self.receive_by)
+        probe, probed = HttpRequestParser(HeadWitness()), 0
+        while data:
+            while not probed and data.startswith(b"\r\n"):
+                data = data[2:]
+            end = data.find(b"\r\n\r\n", max(0, probed - 3))
+            if end >= 0:
+                return data, end + 4
+            if len(data) > limits.max_head:
+                raise _too_long(data)
+            if data not in {b"", b"\r"}:
+                _probe(probe, data, probed)
+                probed = len(data)
+            self.rest = data
+            more = await self.wire.receive(SMALL)
+            data = data + more if more else b""
+        self.rest = b""
+        return b"", 0
+
+    def _begin_body(self, exchange: Exchange) -> None:
+        """The body did not come whole with the head, or is chunked."""
+        if exchange.length is None:
+            self._try_whole_chunked(exchange)
+            return
+        if not exchange.expects and exchange.length <= SMALL:
+            self.rest += self.wire.receive_nowait(exchange.length - len(self.rest)) or b""
+            if len(self.rest) == exchange.length:
+                exchange.body, self.rest = self.rest, b""
+                return
+        exchange.body = None
+        exchange.incoming = FixedBody(self, exchange.length)
+
+    def _try_whole_chunked(self, exchange: Exchange) -> None:
+        """A chunked body that is all there becomes one with a length; a broken one goes no further."""
+        trial = Dechunker()
+        try:
+            body = trial.feed(self.rest)
+        except BadChunk as error:
+            raise Refused(400, f"the request body is malformed: {error}") from None
+        if not trial.done:
+            exchange.body = None
+            exchange.incoming = ChunkedBody(self)
+            return
+        self.rest = trial.rest
+        exchange.body = body
+        exchange.length = len(body)
+        exchange.expects = False
+        exchange.headers += b"Content-Length: %d\r\n" % len(body)
+
+    async def _refuse(self, refused: Refused) -> None:
+        """Answer a request that no handler answers, and see the client off."""
+        headers, body = one_line(refused.reason)
+        await self._last_answer(refused.status, headers, body)
+
+    async def _last_answer(self, status: int, headers: bytes, body: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            exchange = Exchange(self)
+            exchange.method, exchange.version = b"", b"1.1"
+        exchange.keep_alive = False
+        with trio.move_on_after(LINGER):
+            await exchange.answer(status, headers, body)
+        await self._linger()
+
+    async def _after_cut(self) -> None:
+        """The sweeper ended it: say why, where there is someone to tell."""
+        exchange = self.exchange
+        if exchange is None:
+            if self.rest:
+                await self._refuse(Refused(408, "the request head did not come in time"))
+        elif not exchange.began:
+            if exchange.timed_out and exchange.timeout_answer is not None:
+                await self._last_answer(*exchange.timeout_answer)
+            else:
+                await self._refuse(Refused(408, "the request body did not come in time"))
+
+    async def _linger(self) -> None:
+        """Close so that the answer is not lost: a close with unread bytes would be a reset (RFC 9112 §9.6)."""
+        self.rest = b""
+        room = LINGER_BYTES
+        with trio.move_on_after(LINGER), contextlib.suppress(OSError):
+            await self.wire.send_eof()
+            while room > 0 and (data := await self.wire.receive(SMALL)):
+                room -= len(data)
+
+
+def _probe(probe: HttpRequestParser, data: bytes, start: int) -> None:
+    """Refuse an unfinished head as soon as it cannot become a good one."""
+    try:
+        probe.feed_data(data[start:])
+    except HttpParserError as error:
+        raise refusal_of_head(data, error) from None
+
+
+def _too_long(data: bytes) -> Refused:
+    line = data.find(b"\r\n")
+    if line < 0 or line > MAX_TARGET:
+        return Refused(414, f"the request target is over {MAX_TARGET} bytes")
+    return Refused(431, "the request head is too large")

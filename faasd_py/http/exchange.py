@@ -1,0 +1,229 @@
+"""One request and its answer, as a handler sees them. It is a source of the body and a reply to write to."""
+
+from __future__ import annotations
+
+import re
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from faasd_py.http import fields
+from faasd_py.http.body import Body, BodyCut, FixedBody
+from faasd_py.http.chunked import LAST_CHUNK, chunk
+from faasd_py.http.errors import BadChunk, ConnectionLost, Refused
+from faasd_py.http.head import RequestHead
+from faasd_py.http.link import LinkDuplex
+from faasd_py.http.relay import End, relay
+from faasd_py.http.status import BODILESS, STATUS_LINES
+
+if TYPE_CHECKING:
+    from faasd_py.http.connection import Connection
+
+DRAIN_LIMIT: Final = 256 * 1024
+"""An unread body up to this size is read and dropped after the answer; a longer one costs the connection."""
+_LENGTH: Final = re.compile(rb"\ncontent-length:[ \t]*(\d+)")
+
+
+class Exchange(RequestHead):
+    """A request (see RequestHead) and its answer.
+
+    `body` is the whole body when it came with the head, else None: then `read` gives it piece by piece.
+    `extra` are lines that the handler wants on the answer; a line whose name the answer has already is left out.
+    `status` is 0 until the answer began; `timed_out` is set before an overdue handler is cancelled.
+    The client's going away raises ConnectionLost from every verb.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_left",
+        "_taken",
+        "began",
+        "body",
+        "closing",
+        "connection",
+        "done",
+        "extra",
+        "incoming",
+        "refusal",
+        "status",
+        "timed_out",
+        "timeout_answer",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.body: bytes | None = b""
+        self.incoming: Body | None = None
+        self.extra = b""
+        self.status = 0
+        self.began = False
+        self.done = False
+        """The answer is complete."""
+        self.closing = False
+        """The connection ends with this answer."""
+        self.timed_out = False
+        self.timeout_answer: tuple[int, bytes, bytes] | None = None
+        self.refusal: Refused | None = None
+        self._taken = False
+        self._chunked = False
+        self._left: int | None = None
+
+    @property
+    def peer(self) -> bytes:
+        """The client's address: `127.0.0.1:5123`, or `unix`."""
+        return self.connection.peer
+
+    def expect(self, seconds: float, status: int, headers: bytes, body: bytes) -> None:
+        """Unless relaxed in time: cancel the handler, give this answer if none began, and close the connection."""
+        self.timeout_answer = (status, headers, body)
+        connection = self.connection
+        connection.exchange_by = when = connection.sweeper.now() + seconds
+        if when < connection.sweeper.soonest:
+            connection.sweeper.arm(when)
+
+    def relax(self) -> None:
+        """Disarm `expect`."""
+        self.connection.exchange_by = inf
+
+    async def read(self) -> bytes:
+        """The next piece of the body, at most 256 KiB; empty at the end. Tells a waiting client to go on.
+
+        Raises:
+            ConnectionLost: the body broke off, or cannot be read.
+        """
+        incoming = self.incoming
+        if incoming is None:
+            piece = b"" if self._taken else self.body or b""
+            self._taken = True
+            return piece
+        if self.expects and not self.began and not incoming.done:
+            self.expects = False
+            await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            return await incoming.read()
+        except BadChunk as error:
+            self.refusal = Refused(400, str(error))
+            raise ConnectionLost(f"the request body is malformed: {error}") from error
+        except BodyCut as error:
+            raise ConnectionLost("the client closed in the middle of its body") from error
+        except OSError as error:
+            raise ConnectionLost(f"the client went away: {error}") from error
+
+    async def gather(self, limit: int) -> bytes | None:
+        """The whole body when its length is known and at most `limit` bytes; else None, and nothing was read."""
+        if self.body is not None:
+            return self.body
+        if self.length is None or self.length > limit:
+            return None
+        pieces = []
+        while piece := await self.read():
+            pieces.append(piece)
+        self.body = b"".join(pieces)
+        return self.body
+
+    async def answer(self, status: int, headers: bytes, body: bytes) -> None:
+        """The whole answer at once: one send."""
+        head = self._begin(status, headers, len(body))
+        self.done = True
+        if self._muted():
+            await self._send(head)
+        else:
+            await self._send(head + body)
+
+    async def start(self, status: int, headers: bytes, length: int | None) -> None:
+        """Status and headers; they go out at once. `length` None: until `end`."""
+        self._left = length
+        await self._send(self._begin(status, headers, length))
+
+    async def write(self, data: bytes) -> None:
+        """A piece of the body, sent at once.
+
+        Raises:
+            ValueError: more than the length that was promised.
+        """
+        if not data or self._muted():
+            return
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                raise ValueError("the answer is longer than its Content-Length")
+        await self._send(chunk(data) if self._chunked else data)
+
+    async def end(self) -> None:
+        """The body is complete.
+
+        Raises:
+            ValueError: less than the length that was promised.
+        """
+        if not self._muted():
+            if self._left:
+                raise ValueError("the answer is shorter than its Content-Length")
+            if self._chunked:
+                await self._send(LAST_CHUNK)
+        self.done = True
+
+    async def tunnel(self, headers: bytes, wire: End) -> None:
+        """Switch protocols (101), then move bytes both ways until both ends are done."""
+        if not fields.has(headers, b"upgrade"):
+            headers += b"Upgrade: %b\r\n" % self.upgrade
+        self.closing = True
+        await self._send(self._begin(101, headers, None))
+        await relay(LinkDuplex(self.connection), wire)
+        self.done = True
+
+    def _muted(self) -> bool:
+        """No body goes with this answer (RFC 9110 §6.4.1)."""
+        return self.method == b"HEAD" or self.status in BODILESS
+
+    def _begin(self, status: int, headers: bytes, length: int | None) -> bytes:
+        """The answer's head; from now on the answer has begun."""
+        if self.began:
+            raise RuntimeError("the answer has already begun")
+        known = b"\n" + headers.lower()
+        framing = self._framing(status, known, length)
+        if status == 204:
+            headers = fields.without(headers, b"content-length")
+        if self.extra:
+            headers += fields.missing_from(headers, self.extra)
+        if b"\ndate:" not in known:
+            headers += self.connection.server.date.line()
+        self.began = True
+        self.status = status
+        return b"%b%b%b%b\r\n" % (STATUS_LINES[status], headers, framing, self._connection(status))
+
+    def _framing(self, status: int, known: bytes, length: int | None) -> bytes:
+        """The line that says where the body ends, unless the headers have it (RFC 9112 §6)."""
+        stated = _LENGTH.search(known)
+        if self.method == b"HEAD" or status in BODILESS or status == 101:
+            return b"Content-Length: %d\r\n" % length if length and not stated and status not in BODILESS else b""
+        if stated:
+            if length != int(stated[1]):
+                raise ValueError("the answer's Content-Length is not its length")
+            return b""
+        if length is not None:
+            return b"Content-Length: %d\r\n" % length
+        if self.version == b"1.0":
+            self.closing = True
+            return b""
+        self._chunked = True
+        return b"Transfer-Encoding: chunked\r\n"
+
+    def _connection(self, status: int) -> bytes:
+        if status == 101:
+            return b"Connection: Upgrade\r\n"
+        if not self.keep_alive or self.connection.server.draining or (self.incoming and self._too_much_unread()):
+            self.closing = True
+        if self.closing:
+            return b"Connection: close\r\n"
+        return b"" if self.version == b"1.1" else b"Connection: keep-alive\r\n"
+
+    def _too_much_unread(self) -> bool:
+        incoming = self.incoming
+        if incoming is None or incoming.done:
+            return False
+        return self.expects or (isinstance(incoming, FixedBody) and incoming.left > DRAIN_LIMIT)
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            await self.connection.send(data)
+        except OSError as error:
+            raise ConnectionLost(f"the client went away: {error}") from error

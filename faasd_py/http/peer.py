@@ -1,0 +1,220 @@
+"""The client's side of one connection: a request out, its answer in, at the same time where need be."""
+
+from __future__ import annotations
+
+import select
+from typing import Final
+
+import trio
+
+from faasd_py.http import fields
+from faasd_py.http.answer import MAX_HEAD, AnswerHead
+from faasd_py.http.body import Body, BodyCut, ChunkedBody, FixedBody, UntilClose
+from faasd_py.http.chunked import LAST_CHUNK, Dechunker, chunk
+from faasd_py.http.errors import BadAnswer, BadChunk, PeerClosed, PeerTimeout, WireError
+from faasd_py.http.link import Link, LinkDuplex, OutOfTime
+from faasd_py.http.message import Reply, Request, Source
+from faasd_py.http.sweeper import Sweeper
+from faasd_py.http.wire import SMALL, Wire
+
+MAX_INTERIM: Final = 16
+"""1xx answers before the final one that are put up with."""
+
+
+class NotSent(Exception):
+    """The connection was dead before a byte of the request went out: another may be tried."""
+
+
+class Peer(Link):
+    """One connection to a peer. `began`: its answer to the request at hand has begun to reach the reply."""
+
+    __slots__ = ("_poll", "began", "uses")
+
+    def __init__(
+        self, wire: Wire, sweeper: Sweeper, receive_timeout: float | None, send_timeout: float | None
+    ) -> None:
+        super().__init__(wire, sweeper, receive_timeout, send_timeout)
+        self.began = False
+        self.uses = 0
+        poll = select.poll()
+        poll.register(wire.fd, select.POLLIN | select.POLLRDHUP)
+        self._poll = poll.poll
+
+    def stale(self) -> bool:
+        """An idle connection that was closed, or says what nobody asked for."""
+        return bool(self._poll(0))
+
+    async def run(self, request: Request, reply: Reply) -> bool:
+        """Send, and push the answer into `reply`; whether the connection can be used again.
+
+        Raises:
+            NotSent, PeerClosed, PeerTimeout, BadAnswer; and whatever `reply` or the source raise.
+        """
+        self.began = False
+        self.uses += 1
+        try:
+            if request.source is not None:
+                return await self._run_duplex(request, request.source, reply)
+            await self._send_opening(request.opening())
+            return await self._answer(request, reply)
+        except OutOfTime:
+            raise PeerTimeout("the peer made no progress in time", began=self.began) from None
+        except BadChunk as error:
+            raise BadAnswer(f"the answer's body is malformed: {error}", began=self.began) from error
+        except BodyCut:
+            raise PeerClosed("the peer closed in the middle of its answer", began=self.began) from None
+
+    async def _send_opening(self, data: bytes) -> None:
+        try:
+            sent = self.wire.send_nowait(data)
+        except OSError as error:
+            raise NotSent(str(error)) from error
+        if sent == len(data):
+            return
+        try:
+            await self._send_rest(memoryview(data)[sent:])
+        except OSError:
+            # The peer may have answered without reading on: its answer, if any, tells.
+            return
+
+    async def _answer(self, request: Request, reply: Reply) -> bool:
+        """Skip interim answers, then pass the final one on."""
+        for _ in range(MAX_INTERIM):
+            head = await self._head(request.method)
+            if head.status >= 200:
+                return await self._pass_on(head, request, reply)
+            if head.status == 101:
+                await self._tunnel(head, request, reply)
+                return False
+        raise BadAnswer(f"the peer sent more than {MAX_INTERIM} interim answers")
+
+    async def _head(self, method: bytes) -> AnswerHead:
+        data = self.rest or await self._await_answer()
+        end = data.find(b"\r\n\r\n") + 4
+        while end == 3:
+            if len(data) > MAX_HEAD:
+                raise BadAnswer(f"the answer's head is over {MAX_HEAD} bytes")
+            if b"\n\n" in data or not b"HTTP/".startswith(data[:5]):
+                raise BadAnswer("the answer is not HTTP")
+            data += await self._await_answer()
+            end = data.find(b"\r\n\r\n") + 4
+        if end > MAX_HEAD:
+            raise BadAnswer(f"the answer's head is over {MAX_HEAD} bytes")
+        self.rest = data[end:]
+        return AnswerHead(data[:end], method)
+
+    async def _await_answer(self) -> bytes:
+        try:
+            data = await self.await_bytes(SMALL, self.receive_timeout)
+        except OSError as error:
+            raise PeerClosed(f"the peer broke off before its answer: {error}") from error
+        if not data:
+            raise PeerClosed("the peer closed before its answer")
+        return data
+
+    async def _pass_on(self, head: AnswerHead, request: Request, reply: Reply) -> bool:
+        """The whole answer in one piece when it came so, else as it comes."""
+        length, rest = head.length, self.rest
+        if length is not None and len(rest) >= length:
+            keep = head.keep_alive and len(rest) == length
+            self.rest = b""
+            self.began = True
+            if request.method == b"HEAD" and not fields.has(head.headers, b"content-length"):
+                await reply.start(head.status, head.headers, None)
+                await reply.end()
+            else:
+                await reply.answer(head.status, head.headers, rest if keep else rest[:length])
+            return keep
+        if head.chunked:
+            trial = Dechunker()
+            body = trial.feed(rest)
+            if trial.done:
+                self.rest = b""
+                self.began = True
+                await reply.answer(head.status, head.headers, body)
+                return head.keep_alive and not trial.rest
+            return await self._stream(head, ChunkedBody(self), reply)
+        body_left = UntilClose(self) if length is None else FixedBody(self, length)
+        return await self._stream(head, body_left, reply)
+
+    async def _stream(self, head: AnswerHead, body: Body, reply: Reply) -> bool:
+        self.began = True
+        await reply.start(head.status, head.headers, head.length)
+        while piece := await self._piece(body):
+            await reply.write(piece)
+        await reply.end()
+        return head.keep_alive and not self.rest and not isinstance(body, UntilClose)
+
+    async def _piece(self, body: Body) -> bytes:
+        try:
+            return await body.read()
+        except OSError as error:
+            raise PeerClosed(f"the peer broke off in its answer: {error}", began=True) from error
+
+    async def _tunnel(self, head: AnswerHead, request: Request, reply: Reply) -> None:
+        if not request.upgrade or not head.upgrade:
+            raise BadAnswer("the peer switched protocols unasked")
+        self.began = True
+        headers = head.headers + b"Upgrade: %b\r\n" % head.upgrade
+        await reply.tunnel(headers, LinkDuplex(self))
+
+    async def _run_duplex(self, request: Request, source: Source, reply: Reply) -> bool:
+        """Send the body and receive the answer at once: a function may answer while it is still being sent to."""
+        await self._send_opening(request.opening())
+        upload = _Upload(self, source, request.length)
+        failure: Exception | None = None
+        keep = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(upload.run, nursery.cancel_scope)
+            try:
+                keep = await self._answer(request, reply)
+            except Exception as error:  # noqa: BLE001 - raised again below, without a group around it
+                failure = error
+            nursery.cancel_scope.cancel()
+        if upload.failure is not None:
+            raise upload.failure
+        if failure is not None:
+            raise failure
+        return keep and upload.done
+
+
+class _Upload:
+    """Sends a request's body. A peer that stops reading ends it quietly: its answer, if any, tells why."""
+
+    __slots__ = ("_left", "_peer", "_source", "done", "failure")
+
+    def __init__(self, peer: Peer, source: Source, length: int | None) -> None:
+        self._peer = peer
+        self._source = source
+        self._left = length
+        self.done = False
+        self.failure: Exception | None = None
+
+    async def run(self, exchange: trio.CancelScope) -> None:
+        """Send everything; a failing source ends the exchange."""
+        try:
+            while piece := await self._source.read():
+                if not await self._send(piece):
+                    return
+            self.done = await self._finish()
+        except Exception as error:  # noqa: BLE001 - the source's own; raised again by the peer
+            self.failure = error
+            exchange.cancel()
+
+    async def _finish(self) -> bool:
+        if self._left:
+            raise WireError("the body ended before its length")
+        return self._left is not None or await self._send(b"")
+
+    async def _send(self, piece: bytes) -> bool:
+        if self._left is None:
+            piece = chunk(piece) if piece else LAST_CHUNK
+        else:
+            self._left -= len(piece)
+            if self._left < 0:
+                raise WireError("the body is longer than its length")
+        try:
+            await self._peer.send(piece)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,115 @@
+"""What a connection's bytes travel on. Two kinds: a plain socket here, TLS in tls.py.
+
+The nowait verbs are tried first and never block; the others wait. A broken wire raises OSError from every verb.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Final, Protocol
+
+from trio.lowlevel import notify_closing, wait_readable, wait_writable
+
+SMALL: Final = 64 * 1024
+"""How much is read at once while messages are small: a larger buffer costs more to allocate than to fill."""
+LARGE: Final = 256 * 1024
+"""How much is read at once, and held, while a body streams."""
+
+
+class Wire(Protocol):
+    """Four verbs and their nowait forms."""
+
+    fd: int
+
+    def receive_nowait(self, limit: int) -> bytes | None:
+        """What has arrived, empty at the end, None when nothing has."""
+
+    async def receive(self, limit: int) -> bytes:
+        """Wait for bytes, then as above."""
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """How many of the bytes went out; 0 when none can now."""
+
+    async def send(self, data: bytes | memoryview) -> int:
+        """Wait until some can go out, then as above."""
+
+    async def handshake(self) -> None:
+        """Whatever must be done before the first byte."""
+
+    async def send_eof(self) -> None:
+        """Say that no more will be sent; receiving goes on."""
+
+    def shutdown(self) -> None:
+        """Wake whoever waits on this wire: it is over, in both directions."""
+
+    def close(self) -> None:
+        """Give the file descriptor back."""
+
+
+class PlainWire:
+    """A connected stream socket, non-blocking."""
+
+    __slots__ = ("_receive", "_send", "_sock", "fd")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._receive = sock.recv
+        self._send = sock.send
+        self.fd = sock.fileno()
+
+    def receive_nowait(self, limit: int) -> bytes | None:
+        """See Wire."""
+        try:
+            return self._receive(limit)
+        except BlockingIOError:
+            return None
+
+    async def receive(self, limit: int) -> bytes:
+        """See Wire. Waits first: after an answer the next request is never there yet."""
+        while True:
+            await wait_readable(self.fd)
+            try:
+                return self._receive(limit)
+            except BlockingIOError:
+                continue
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """See Wire."""
+        try:
+            return self._send(data)
+        except BlockingIOError:
+            return 0
+
+    async def send(self, data: bytes | memoryview) -> int:
+        """See Wire."""
+        while True:
+            await wait_writable(self.fd)
+            sent = self.send_nowait(data)
+            if sent:
+                return sent
+
+    async def handshake(self) -> None:
+        """Nothing to do."""
+
+    async def send_eof(self) -> None:
+        """See Wire."""
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def shutdown(self) -> None:
+        """See Wire."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """See Wire."""
+        if self._sock.fileno() >= 0:
+            notify_closing(self.fd)
+            self._sock.close()
+
+
+def without_delay(sock: socket.socket) -> None:
+    """Send small pieces at once; a unix socket does so anyway."""
+    sock.setblocking(False)
+    if sock.family in {socket.AF_INET, socket.AF_INET6}:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
