@@ -24,6 +24,7 @@ from faasd_py.runtime.refusal import not_allowed, too_long, unspeakable
 from faasd_py.runtime.run import PIECE, Run, TooLong, describe
 from faasd_py.runtime.running import Running
 
+_PIPE: Final = 60 << 10
 METHODS: Final = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE", b"GET"})
 
 
@@ -39,6 +40,8 @@ class Fork:
         self._headers = settings.cgi_headers
         self._grace = settings.kill_grace
         self._type = settings.content_type.encode("latin-1", "replace") if settings.content_type else b""
+        self._large = False
+        """The last output was larger than a pipe: do not let the next process wait."""
         self.running = Running()
 
     def replicas(self) -> Replicas:
@@ -66,7 +69,8 @@ class Fork:
         began = time.perf_counter()
         try:
             await run.start(self._program, variables, invocation, combine=self._combine)
-            run.collect()
+            if self._large:
+                run.collect()
             if run.stdin < 0:
                 await run.finish()
             else:
@@ -74,6 +78,7 @@ class Fork:
                     nursery.start_soon(run.feed)
                     await run.finish()
                     nursery.cancel_scope.cancel()
+            self._large = run.output.size > _PIPE
             if run.output.full:
                 await self._answer_early(run, invocation, reply)
             else:
@@ -116,7 +121,10 @@ class Fork:
 
 
 class Collecting(Run):
-    """A run whose output is collected by the pump while it is small, and by its task from then on."""
+    """A run whose output is collected by the pump while it is small, and by its task from then on.
+
+    Most processes end at once: their output lies in the pipe then, and nobody need have waited for it.
+    """
 
     __slots__ = ("_eof", "_wake", "output")
 
@@ -143,8 +151,13 @@ class Collecting(Run):
             self._machinery.pump.remove(self.stdout)
             self._wake.set()
 
+    def on_running(self) -> None:
+        """It takes its time: read along."""
+        super().on_running()
+        self.collect()
+
     def on_end(self) -> None:
-        """Most often all output lies in the pipe by now."""
+        """Wake the task, which reads what is left."""
         super().on_end()
         self._wake.set()
 

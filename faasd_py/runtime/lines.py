@@ -32,25 +32,19 @@ class Lines:
         self._call_id = call_id
         self._child: Child | None = None
         self._part = b""
-        pump.add(fd, self._ready)
 
     def follow(self, child: Child) -> None:
-        """Whose lines these are; those that come before its pid is known wait for it."""
+        """Log what comes as it comes; until now it stays in the pipe."""
         self._child = child
-        child.on_pid += (self._named,)
-
-    def _named(self) -> None:
-        part, self._part = self._part, b""
-        self._take(part)
+        if self._fd >= 0:
+            self._pump.add(self._fd, self._ready)
 
     def _ready(self) -> None:
         try:
             data = os.read(self._fd, _ROUND)
         except BlockingIOError:
             return
-        if data and self._child and not self._child.pid and len(self._part) < MAX_LINE:
-            self._part += data
-        elif data:
+        if data:
             self._take(data)
         else:
             self._pump.remove(self._fd)
@@ -72,16 +66,18 @@ class Lines:
             text = line[start : start + MAX_LINE].decode("utf-8", "replace").rstrip("\r")
             self._log.line(text, stream=self._stream, instance=str(pid or ""), call_id=self._call_id)
 
-    def close(self) -> None:
+    def close(self, child: Child | None) -> None:
         """Log what is in the pipe, at most 1000 lines of it, and the last line even without its end."""
         if self._fd < 0:
             return
+        self._child = child
         self._pump.remove(self._fd)
         try:
             data = os.read(self._fd, _DRAIN)
         except BlockingIOError:
             data = b""
-        self._take(data, _DRAIN_LINES)
+        if data:
+            self._take(data, _DRAIN_LINES)
         if self._part:
             self._say(self._part)
         os.close(self._fd)

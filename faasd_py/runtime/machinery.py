@@ -54,16 +54,16 @@ class Child:
     """A process group that the helper started.
 
     `pid` is 0 until the helper said it; `status` is the wait status of its first process, None while that runs;
-    `failure` says why it could not start, or was lost. `gone`: no process of it is left. `notify` is called when the
-    first process ended, or failed to start.
+    `failure` says why it could not start, or was lost. `gone`: no process of it is left. `on_end` is called when the
+    first process ended, or failed to start; `on_running` when it has run for some milliseconds.
     """
 
-    __slots__ = ("failure", "gone", "ident", "notify", "on_pid", "pid", "status", "too_long", "vanished")
+    __slots__ = ("failure", "gone", "ident", "on_end", "on_running", "pid", "status", "too_long", "vanished")
 
-    def __init__(self, ident: int, notify: Callable[[], None]) -> None:
+    def __init__(self, ident: int, on_running: Callable[[], None], on_end: Callable[[], None]) -> None:
         self.ident = ident
-        self.notify = notify
-        self.on_pid: tuple[Callable[[], None], ...] = ()
+        self.on_running = on_running
+        self.on_end = on_end
         self.pid = 0
         self.status: int | None = None
         self.failure = ""
@@ -125,17 +125,23 @@ class Machinery:
             await self._send((spawner.FORGET, program.number))
 
     async def spawn(
-        self, program: Program, environment: Mapping[bytes, bytes], fds: tuple[int, int, int], notify: Callable[[], None]
+        self,
+        program: Program,
+        environment: Mapping[bytes, bytes],
+        fds: tuple[int, int, int],
+        on_running: Callable[[], None],
+        on_end: Callable[[], None],
     ) -> Child:
         """Start it with these three streams, which stay the caller's to close.
 
-        `notify` hears of its end and of a failure to start, which leaves `failure` set (`too_long`: the environment is
-        larger than the system takes).
+        `on_end` hears of its end and of a failure to start, which leaves `failure` set (`too_long`: the environment is
+        larger than the system takes). `on_running` hears of it if it has not ended soon: a reader of its pipes need not
+        wait for them before.
 
         Raises:
             FunctionUnavailable: the helper cannot be reached.
         """
-        child = Child(next(self._numbers), notify)
+        child = Child(next(self._numbers), on_running, on_end)
         self._children[child.ident] = child
         definition = None if self._wire and program.number in self._told else program.definition
         try:
@@ -227,20 +233,19 @@ class Machinery:
 
     def _heard(self, child: Child, report: tuple[int, ...]) -> None:
         kind = report[0]
-        if kind == spawner.STARTED:
+        if kind == spawner.RUNNING:
             child.pid = report[2]
-            for callback in child.on_pid:
-                callback()
+            child.on_running()
         elif kind == spawner.EXITED:
-            child.status = report[2]
-            if not report[3]:
+            child.pid, child.status = report[2:4]
+            if not report[4]:
                 self._gone(child)
-            child.notify()
+            child.on_end()
         elif kind == spawner.FAILED:
             child.too_long = report[2] == errno.E2BIG
             child.failure = f"{'its working directory: ' if report[3] else ''}{os.strerror(report[2])}"
             self._gone(child)
-            child.notify()
+            child.on_end()
         else:
             self._gone(child)
 
@@ -262,7 +267,7 @@ class Machinery:
                     os.killpg(child.pid, signal.SIGKILL)
             child.failure = "the process that starts functions has ended"
             self._gone(child)
-            child.notify()
+            child.on_end()
 
     def _disconnect(self) -> None:
         if self._wire is not None:

@@ -26,7 +26,9 @@ class Pump:
         self._callbacks: dict[int, Callable[[], None]] = {}
 
     def add(self, fd: int, callback: Callable[[], None], events: int = READ) -> None:
-        """Call it whenever `fd` is ready, hung up or broken."""
+        """Call it whenever `fd` is ready, hung up or broken. Adding twice is fine."""
+        if fd in self._callbacks:
+            return
         self._epoll.register(fd, events)
         self._callbacks[fd] = callback
 

@@ -17,6 +17,8 @@ from faasd_py.runtime.lines import Lines
 from faasd_py.runtime.machinery import Child, Machinery, Program
 
 PIECE: Final = 64 << 10
+_ALWAYS_FITS: Final = 4 << 10
+"""The smallest that the kernel makes a pipe: a user of very many pipes gets such ones (pipe(7))."""
 LINGER: Final = 0.5
 """Seconds that others of the group may go on writing the answer after the first process has ended."""
 
@@ -57,15 +59,13 @@ class Run:
         try:
             self._open_pipes(theirs, invocation, combine)
             fds = (theirs[0], theirs[1], theirs[-1])
-            self.child = await self._machinery.spawn(program, environment, fds, self._on_end)
+            self.child = await self._machinery.spawn(program, environment, fds, self.on_running, self._on_end)
         except OSError as error:
             raise FunctionUnavailable(f"the process cannot be started: {error.strerror}") from error
         finally:
             for fd in theirs:
                 if fd != self._machinery.null:
                     os.close(fd)
-        if self.lines is not None:
-            self.lines.follow(self.child)
         if self.child.gone:
             self.on_end()
 
@@ -77,7 +77,6 @@ class Run:
         else:
             reading, self.stdin = os.pipe2(os.O_CLOEXEC)
             theirs.append(reading)
-            _unblock(self.stdin, os.O_WRONLY)
             self._preload()
         self.stdout, writing = os.pipe2(os.O_CLOEXEC)
         theirs.append(writing)
@@ -89,6 +88,8 @@ class Run:
             theirs.append(writing)
 
     def _preload(self) -> None:
+        if not isinstance(self.rest, bytes) or len(self.rest) > _ALWAYS_FITS:
+            _unblock(self.stdin, os.O_WRONLY)
         if isinstance(self.rest, bytes):
             written = os.write(self.stdin, self.rest)
             self.rest = self.rest[written:]
@@ -120,6 +121,11 @@ class Run:
         if self._scope is not None:
             self._scope.deadline = self._until
         self.on_end()
+
+    def on_running(self) -> None:
+        """The process takes its time: follow its log."""
+        if self.lines is not None and self.child is not None:
+            self.lines.follow(self.child)
 
     def on_end(self) -> None:
         """The first process has ended, or could not be started."""
@@ -167,7 +173,7 @@ class Run:
             os.close(self.stdout)
             self.stdout = -1
         if self.lines is not None:
-            self.lines.close()
+            self.lines.close(child)
 
     def _close_stdin(self) -> None:
         if self.stdin >= 0:

@@ -9,9 +9,10 @@ SCM_RIGHTS, so no body ever passes through here.
     KILL ident                                          KILL to the group now
     FORGET program                                      its definition is no longer needed
 
-    STARTED ident pid     FAILED ident errno where     EXITED ident wait-status lingers     GONE ident
+    RUNNING ident pid     FAILED ident errno where     EXITED ident pid wait-status lingers     GONE ident
 
-A group lingers when its first process has ended and others of it have not. When the socket closes, because the daemon
+RUNNING is told of a process that has not ended within 3 ms: most functions are quicker, and each report wakes the
+daemon. A group lingers when its first process has ended and others of it have not. When the socket closes, because the daemon
 stopped or was killed, every process that was started here is killed, and so are their children: this process is the
 reaper of its descendants (prctl(2), PR_SET_CHILD_SUBREAPER).
 """
@@ -19,6 +20,7 @@ reaper of its descendants (prctl(2), PR_SET_CHILD_SUBREAPER).
 from __future__ import annotations
 
 import array
+import collections
 import errno
 import heapq
 import marshal
@@ -32,12 +34,13 @@ import time
 from contextlib import suppress
 
 RUN, STOP, KILL, FORGET = range(4)
-STARTED, FAILED, EXITED, GONE = range(4)
+RUNNING, FAILED, EXITED, GONE = range(4)
 MAX_MESSAGE = 256 << 10
 _FDS = socket.CMSG_SPACE(3 * array.array("i").itemsize)
 _SET_CHILD_SUBREAPER = 36
 _SOFT_OPEN_FILES = 1024
 _LAST_WAIT = 5.0
+_NEWS_AFTER = 0.003
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ)
 
 Definition = tuple[bytes, list[bytes], dict[bytes, bytes], bytes, int]
@@ -57,6 +60,7 @@ class Helper:
         self.lingering: set[int] = set()
         self.deadlines: list[tuple[float, int]] = []
         self.reports: list[tuple[int, ...]] = []
+        self.young: collections.deque[tuple[float, int, int]] = collections.deque()
 
     def receive(self) -> bool:
         """Carry out one request; False when the daemon is gone."""
@@ -87,7 +91,7 @@ class Helper:
         else:
             self.groups[ident] = pid
             self.leaders[pid] = ident
-            self.reports.append((STARTED, ident, pid))
+            self.young.append((time.monotonic() + _NEWS_AFTER, ident, pid))
         finally:
             for fd in fds:
                 os.close(fd)
@@ -140,18 +144,20 @@ class Helper:
         else:
             del self.groups[ident]
             self.killed.discard(ident)
-        self.reports.append((EXITED, ident, status, lingers))
+        self.reports.append((EXITED, ident, pid, status, lingers))
 
-    def expire(self) -> float | None:
-        """KILL the groups whose grace is over; seconds until the next, None if there is none."""
-        while self.deadlines:
-            left = self.deadlines[0][0] - time.monotonic()
-            if left > 0:
-                return left
+    def due(self) -> float | None:
+        """Report what has run for a while, KILL the groups whose grace is over; seconds until the next of both."""
+        while self.young and (self.young[0][0] <= time.monotonic() or self.young[0][2] not in self.leaders):
+            _, ident, pid = self.young.popleft()
+            if pid in self.leaders:
+                self.reports.append((RUNNING, ident, pid))
+        while self.deadlines and self.deadlines[0][0] <= time.monotonic():
             _, ident = heapq.heappop(self.deadlines)
             if ident in self.groups:
                 self.kill(ident)
-        return None
+        times = [queue[0][0] for queue in (self.young, self.deadlines) if queue]
+        return max(0.0, min(times) - time.monotonic()) if times else None
 
     def flush(self) -> None:
         """Send what is to be reported, many at once."""
@@ -166,13 +172,14 @@ class Helper:
         epoll.register(wake, select.EPOLLIN)
         going = True
         while going:
-            for fd, _ in epoll.poll(self.expire()):
+            wait = self.due()
+            self.flush()
+            for fd, _ in epoll.poll(wait):
                 if fd == wake:
                     os.read(wake, 4096)
                     self.reap()
                 else:
                     going = self.receive()
-            self.flush()
 
 
 class SpawnError(Exception):
