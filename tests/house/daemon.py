@@ -223,6 +223,13 @@ class Daemon:
         shown: Settings = json.loads(done.stdout)
         return shown
 
+    def listed(self, *words: str) -> list[Settings]:
+        """What `calls list` says."""
+        done = self.cli("calls", "list", *words, "--json")
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        rows: list[Settings] = json.loads(done.stdout)
+        return rows
+
     def state_of(self, call: str) -> str:
         """The call's state, in capitals; empty when it is unknown."""
         done = self.cli("calls", "show", call, "--json")
