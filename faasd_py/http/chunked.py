@@ -17,8 +17,13 @@ MAX_LINE: Final = 1024
 MAX_OVERHEAD: Final = 16 * 1024
 """Bytes of extensions in one body that are put up with; trailers have the same again."""
 LAST_CHUNK: Final = b"0\r\n\r\n"
-_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(;[\t\x20-\x7e\x80-\xff]*)?\r\n")
-_TRAILER: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
+_EXTENSION: Final = rb";[ \t]*%b(?:=(?:%b|%b))?" % (_TOKEN, _TOKEN, _QUOTED)
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})((?:%b)*)\r\n" % _EXTENSION)
+_TRAILER: Final = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*\r\n" % _TOKEN)
+_PARTIAL_SIZE: Final = re.compile(rb"(?:[0-9A-Fa-f]{1,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?)?")
+_PARTIAL_TRAILER: Final = re.compile(rb"\r?|%b(?::[\t\x20-\x7e\x80-\xff]*\r?)?" % _TOKEN)
 
 
 def chunk(data: bytes) -> bytes:
@@ -118,8 +123,3 @@ class Dechunker:
         if len(data) - at > (MAX_OVERHEAD if self._trailers else MAX_LINE):
             raise BadChunk("chunk extensions or trailer fields are too long")
 
-
-_PARTIAL_SIZE: Final = re.compile(rb"(?:[0-9A-Fa-f]{1,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?)?")
-_PARTIAL_TRAILER: Final = re.compile(
-    rb"\r?|[!#$%&'*+.^_`|~0-9A-Za-z-]+(?::[\t\x20-\x7e\x80-\xff]*\r?)?"
-)

@@ -238,7 +238,7 @@ class Connection(Link):
         exchange.incoming = FixedBody(self, exchange.length)
 
     def _try_whole_chunked(self, exchange: Exchange) -> None:
-        """A chunked body that is all there becomes one with a length; a broken one goes no further."""
+        """A chunked body may be all there; one that is seen to be broken goes no further."""
         trial = Dechunker()
         try:
             body = trial.feed(self.rest)
@@ -250,9 +250,7 @@ class Connection(Link):
             return
         self.rest = trial.rest
         exchange.body = body
-        exchange.length = len(body)
         exchange.expects = False
-        exchange.headers += b"Content-Length: %d\r\n" % len(body)
 
     async def _refuse(self, refused: Refused) -> None:
         """Answer a request that no handler answers, and see the client off."""

@@ -21,10 +21,10 @@ from faasd_py.http.errors import Refused
 
 MAX_TARGET: Final = 16 * 1024
 NO_FIELDS: Final[dict[bytes, bytes]] = {}
-_LINE: Final = re.compile(rb"(?!TRACE )([A-Z-]+) (/[^ #\r\n]*) HTTP/1\.([01])\r\n")
+_LINE: Final = re.compile(rb"(?!TRACE |CONNECT )([A-Z-]+) (/[^ #\r\n]*) HTTP/1\.([01])\r\n")
 _ANY_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^ \r\n]+) HTTP/(\d)\.(\d)\r\n")
 _HOST_BYTES: Final = (
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+,;=:[]"  # RFC 3986 §3.2.2
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+;=:[]"  # RFC 3986 §3.2.2, less the comma: two joined fields
 )
 _ACTED_ON: Final = fields.HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 _ALWAYS_CUT: Final = fields.HOP_BY_HOP | {b"host", b"expect"}

@@ -34,7 +34,7 @@ class Reply(Protocol):
 
 
 class Request:
-    """One request as it is sent. `headers` include Host, and Content-Length when the body has a known length."""
+    """One request as it is sent. `headers` include Host, and Content-Length when `length` is not None and not 0."""
 
     __slots__ = ("body", "headers", "length", "method", "source", "target", "upgrade")
 
@@ -54,13 +54,17 @@ class Request:
         self.body = body
         self.length = length
         self.source = source if body is None and length != 0 else None
+        if body is None and self.source is None:
+            self.body, self.length = b"", 0
         self.upgrade = upgrade
 
     def opening(self) -> bytes:
         """What goes out in the first send: the head, and the body when it is at hand."""
         framing = b""
-        if self.source is not None and self.length is None:
-            framing = b"Transfer-Encoding: chunked\r\n"
+        if self.length is None:
+            framing = (
+                b"Transfer-Encoding: chunked\r\n" if self.body is None else b"Content-Length: %d\r\n" % len(self.body)
+            )
         if self.upgrade:
             framing += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self.upgrade
         return b"%b %b HTTP/1.1\r\n%b%b\r\n%b" % (
