@@ -1,1 +1,1 @@
-"""A pair of hands: leases calls, runs them, settles them. Knows no HTTP request and not which queue this is."""
+"""A pair of hands: lease, attempt, verdict, settle; lane by lane."""

@@ -1,0 +1,237 @@
+"""All the workers of one daemon: a lane for each function and each receiver that has calls waiting."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import trio
+
+from faasd_py.callback.build import is_callback
+from faasd_py.config import CallbackSettings, QueueSettings, WorkerSettings
+from faasd_py.core.errors import QueueError
+from faasd_py.core.outcome import CANCEL, RELEASE
+from faasd_py.observe.events import Events
+from faasd_py.observe.metrics import Metrics
+from faasd_py.queue.contract import Queue
+from faasd_py.queue.spool import Spool
+from faasd_py.worker.calls import Bench, Calls, Functions
+from faasd_py.worker.deliveries import Deliveries, Delivers, Satchel
+from faasd_py.worker.hand import Hand
+from faasd_py.worker.lane import Lane
+from faasd_py.worker.nap import Nap
+from faasd_py.worker.run import Run
+from faasd_py.worker.slots import Slots
+from faasd_py.worker.watch import Watch
+
+log: Final = logging.getLogger("faasd_py.worker")
+TICK: Final = 15.0
+"""Seconds between two looks at what is idle."""
+HARD_STOP: Final = 10.0
+"""Seconds that attempts have to end after they were cancelled."""
+RECEIVERS: Final = 4
+"""Deliveries at once in the whole house: so many times `[callback] max_inflight`."""
+
+
+class RunningCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that a worker has now; `started_at` is in seconds since 1970."""
+
+    id: str
+    call_id: str
+    lane: str
+    attempt: int
+    started_at: float
+
+
+class Workers:
+    """Takes calls from the queue and runs them.
+
+    Function calls share `[workers] max_inflight` slots, dealt lane by lane; deliveries have slots of their own, so that
+    receivers who do not answer cannot hold up functions. `clock` gives seconds since 1970, `roll` random numbers in
+    [0, 1); `max_answer` bounds the answers kept for callbacks, in bytes.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        registry: Functions,
+        messenger: Delivers,
+        spool: Spool,
+        metrics: Metrics,
+        events: Events,
+        settings: WorkerSettings,
+        queue_settings: QueueSettings,
+        callback_settings: CallbackSettings,
+        clock: Callable[[], float] = time.time,
+        roll: Callable[[], float] = random.random,
+        max_answer: int = 1 << 30,
+    ) -> None:
+        self._queue = queue
+        self._messenger = messenger
+        self._clock = clock
+        self._running: set[Run] = set()
+        self._watch = Watch(self._running)
+        self._bench = Bench(
+            queue=queue, registry=registry, spool=spool, metrics=metrics, events=events, settings=settings,
+            queue_settings=queue_settings, watch=self._watch, clock=clock, roll=roll, max_answer=max_answer,
+        )  # fmt: skip
+        self._satchel = Satchel(
+            queue=queue, messenger=messenger, metrics=metrics, events=events, settings=callback_settings, roll=roll
+        )  # fmt: skip
+        self._slots: Slots[Nap] = Slots(settings.max_inflight)
+        self._delivery_slots: Slots[Nap] = Slots(callback_settings.max_inflight * RECEIVERS)
+        self._lanes: dict[str, Lane] = {}
+        self._nursery: trio.Nursery | None = None
+        self._helpers = trio.CancelScope()
+        self._dispatching = trio.CancelScope()
+        self._draining = False
+        self._empty = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Workers: {len(self._running)} running, {len(self._lanes)} lanes>"
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until drained; cancelled, it leaves leases as a crash would."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._run_helpers)
+                task_status.started()
+        finally:
+            self._nursery = None
+            self._messenger.close()
+
+    async def drain(self, grace: float) -> None:
+        """Take no more calls; wait up to `grace` seconds for those that run, then stop them and hand them back.
+
+        An attempt that was stopped counts as one. Returns when everything is settled, and `run` ends then; what has
+        not ended HARD_STOP seconds after it was cancelled is left as a crash would leave it. May be called again,
+        with less patience.
+        """
+        self._draining = True
+        self._dispatching.cancel()
+        for lane in list(self._lanes.values()):
+            lane.close()
+        self._check_empty()
+        with trio.move_on_after(grace):
+            await self._empty.wait()
+        if not self._empty.is_set():
+            log.warning("stopping %d calls that still run", len(self._running))
+            for run in list(self._running):
+                run.interrupt(RELEASE)
+        with trio.move_on_after(HARD_STOP):
+            await self._empty.wait()
+        self._helpers.cancel()
+        if not self._empty.is_set() and self._nursery is not None:
+            log.error("these calls do not end and are left behind: %s", ", ".join(map(repr, self._running)))
+            self._nursery.cancel_scope.cancel()
+
+    def cancel(self, call: str) -> bool:
+        """Stop the running attempts of a call, by queue id or X-Call-Id, and settle it CANCEL; whether there was one."""
+        runs = [run for run in self._running if call in {run.lease.call.call_id, run.lease.id}]
+        for run in runs:
+            run.interrupt(CANCEL)
+        return bool(runs)
+
+    def running(self) -> list[RunningCall]:
+        """What runs now, longest first."""
+        found = [
+            RunningCall(
+                id=run.lease.id,
+                call_id=run.lease.call_id,
+                lane=run.lease.call.lane,
+                attempt=run.lease.attempt,
+                started_at=run.started_at,
+            )
+            for run in self._running
+        ]
+        return sorted(found, key=lambda one: one.started_at)
+
+    def reconfigure(
+        self,
+        settings: WorkerSettings,
+        callback_settings: CallbackSettings | None = None,
+        queue_settings: QueueSettings | None = None,
+    ) -> None:
+        """Apply new settings at once, and the functions' own as the registry has them now."""
+        self._bench.settings = settings
+        if queue_settings is not None:
+            self._bench.queue_settings = queue_settings
+        if callback_settings is not None:
+            self._satchel.settings = callback_settings
+        deliveries = self._satchel.settings.max_inflight * RECEIVERS
+        for nap in self._slots.resize(settings.max_inflight) + self._delivery_slots.resize(deliveries):
+            nap.wake()
+        self._refresh()
+
+    def _refresh(self) -> None:
+        for lane in self._lanes.values():
+            lane.refresh()
+            lane.promote()
+
+    async def _run_helpers(self) -> None:
+        with self._helpers:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch.run)
+                nursery.start_soon(self._tidy)
+                nursery.start_soon(self._dispatch)
+
+    async def _dispatch(self) -> None:
+        """Serve every lane that the queue announces."""
+        with self._dispatching:
+            while not self._draining:
+                try:
+                    self._open(await self._queue.next_lane())
+                except QueueError as error:
+                    log.warning("no lanes for now: %s", error)
+                    await trio.sleep(error.retry_after)
+
+    def _open(self, name: str) -> None:
+        if name in self._lanes:
+            log.error("lane %s was announced twice", name)
+            return
+        if is_callback(name):
+            lane = Lane(name, Deliveries(name, self._satchel), self._delivery_slots, self._hire)
+        else:
+            lane = Lane(name, Calls(name, self._bench), self._slots, self._hire)
+        self._lanes[name] = lane
+        lane.promote()
+        if self._draining:
+            lane.close()
+
+    def _hire(self, lane: Lane) -> Hand:
+        assert self._nursery is not None  # noqa: S101 - only what runs hires
+        hand = Hand(lane, self._queue, self._running, self._clock, self._left)
+        lane.workers.add(hand)
+        self._nursery.start_soon(hand.run, name=f"worker of {lane.name}")
+        return hand
+
+    def _left(self, lane: Lane) -> None:
+        """A worker has ended; the last one of a lane that closes takes the lane with it."""
+        if lane.closing and not lane.workers:
+            del self._lanes[lane.name]
+            self._queue.leave(lane.name)
+        self._check_empty()
+
+    def _check_empty(self) -> None:
+        if self._draining and not self._lanes:
+            self._empty.set()
+
+    async def _tidy(self) -> None:
+        """Now and then, send idle workers away, and leave lanes that had no call since the last time."""
+        seen: dict[str, int] = {}
+        while True:
+            await trio.sleep(TICK)
+            for lane in list(self._lanes.values()):
+                if lane.waiting and not lane.running and seen.get(lane.name) == lane.leases:
+                    lane.close()
+                else:
+                    lane.shrink()
+            seen = {lane.name: lane.leases for lane in self._lanes.values()}
+            self._refresh()
+            self._messenger.tidy()
