@@ -17,10 +17,10 @@ from faasd_py.config.settings import (
     TlsSettings,
     WorkerSettings,
 )
-from faasd_py.config.show import show
+from faasd_py.config.show import plain, show
 
 __all__ = [
     "AuthSettings", "CallbackSettings", "Config", "FunctionSettings", "GatewaySettings", "LimitSettings", "LogSettings",
     "MetricsSettings", "QueueSettings", "RateSettings", "ReplicaSettings", "StateSettings", "TlsSettings",
-    "WorkerSettings", "find", "load", "parse", "show",
+    "WorkerSettings", "find", "load", "parse", "plain", "show",
 ]  # fmt: skip

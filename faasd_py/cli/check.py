@@ -1,0 +1,70 @@
+"""`faasd-py check`: what is wrong with the configuration, without starting anything."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from faasd_py.cli.errors import Usage
+from faasd_py.cli.terminal import say
+from faasd_py.config import Config, FunctionSettings, find
+from faasd_py.config.load import examine, read
+from faasd_py.core.errors import ConfigError, PluginError
+
+
+def run(options: argparse.Namespace) -> int:
+    """OK, or a sentence for each thing that is wrong."""
+    path = find(options.config)
+    config, wrong = examine(read(path))
+    if config is not None and not wrong:
+        wrong = [*_plugins(config), *_functions(config), *_files(config)]
+    if wrong:
+        raise Usage(*(f"{path}: {sentence}" for sentence in wrong))
+    say("OK")
+    return 0
+
+
+def _plugins(config: Config) -> Iterator[str]:
+    from faasd_py import plugins
+
+    try:
+        loaded = plugins.load(config)
+        loaded.queue(config)
+        loaded.check_modes(config.functions)
+    except PluginError as error:
+        yield str(error)
+
+
+def _functions(config: Config) -> Iterator[str]:
+    """Programs, directories and secrets; the same rules by which a function is opened."""
+    from faasd_py.runtime.program import problems
+
+    secrets = Path(config.state.directory) / "secrets"
+    for name, function in config.functions.items():
+        if _is_ours(function):
+            yield from problems(name, function, secrets)
+
+
+def _is_ours(function: FunctionSettings) -> bool:
+    return function.command is not None and function.mode in {None, "fork", "stream", "http"}
+
+
+def _files(config: Config) -> Iterator[str]:
+    if (tls := config.gateway.tls) is not None:
+        yield from _readable("gateway.tls.certificate", tls.certificate)
+        yield from _readable("gateway.tls.key", tls.key)
+    from faasd_py.callback.secrets import load_secrets
+
+    try:
+        load_secrets(config.callback.secrets)
+    except ConfigError as error:
+        yield str(error)
+
+
+def _readable(place: str, path: str) -> Iterator[str]:
+    try:
+        with Path(path).open("rb"):
+            return
+    except OSError as error:
+        yield f"{place}: {path} cannot be read: {error.strerror}"

@@ -1,0 +1,31 @@
+"""`faasd-py functions`: what the running daemon serves."""
+
+from __future__ import annotations
+
+import argparse
+
+from faasd_py.cli.admin import Admin
+from faasd_py.cli.terminal import say_json, table
+
+
+def run(options: argparse.Namespace) -> int:
+    """A line for each function."""
+    functions = Admin(options.config).get("functions")
+    if options.json:
+        say_json(functions)
+        return 0
+    head = ("NAME", "NAMESPACE", "MODE", "REPLICAS", "INFLIGHT", "CALLS", "TROUBLE")
+    rows = [
+        (
+            function["name"],
+            function["namespace"],
+            function["mode"],
+            f"{function.get('availableReplicas', 0)}/{function.get('replicas', 0)}",
+            function["inflight"],
+            function.get("invocationCount", 0),
+            function.get("trouble", ""),
+        )
+        for function in functions
+    ]
+    table(head, rows)
+    return 0

@@ -1,0 +1,254 @@
+"""Every verb and option with its help. Nothing here but argparse, so that `--help` and mistakes are answered at once."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from typing import Any, Final, NoReturn
+
+STATES: Final = ("ready", "leased", "delayed", "done", "dead", "cancelled")
+_ABOUT: Final = """\
+Asynchronous functions on one box: a gateway, a durable queue, workers and the functions in one daemon.
+
+`faasd-py up` is the daemon; `check`, `config` and `plugins` look at the configuration; `functions` and `calls` ask the
+running daemon over its private socket; `invoke` calls a function through the gateway."""
+_ENDING: Final = """\
+The configuration is --config PATH, else $FAASD_PY_CONFIG, else /etc/faasd-py/config.toml.
+Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **words)
+
+    def error(self, message: str) -> NoReturn:
+        """One sentence, exit status 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def make_parser() -> Parser:
+    """The parser of the whole command; `options.run` names the module of the verb, `options.parser` its parser."""
+    parser = Parser(prog="faasd-py", description=_ABOUT, epilog=_ENDING)
+    parser.add_argument("--config", metavar="PATH", help="the configuration file")
+    parser.set_defaults(run=None, parser=parser)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    _daemon_verbs(verbs)
+    _invoke(verbs)
+    _calls(verbs)
+    _verb(
+        verbs,
+        "plugins",
+        "list queue backends and runtimes",
+        "List the built-in and the pip-installed plug-ins with what they register: queue backends and what each can do, "
+        "runtime modes, observers. A plug-in that cannot be loaded is listed with the reason.",
+        json=True,
+    )
+    _verb(verbs, "version", "print the version", "Print the version of faasd-py.", json=True)
+    return parser
+
+
+def _daemon_verbs(verbs: Any) -> None:
+    _verb(
+        verbs,
+        "up",
+        "be the daemon",
+        "Run the daemon in the foreground until SIGTERM or SIGINT; a second one stops it at once. SIGHUP reads the "
+        "configuration again. Logs go to stderr.",
+    )
+    _verb(
+        verbs,
+        "check",
+        "say what is wrong with the configuration",
+        "Read the configuration, load its plug-ins and look for the programs and directories of its functions, without "
+        "starting anything. Prints OK, or a sentence for each thing that is wrong (exit status 2).",
+    )
+    _verb(
+        verbs,
+        "config",
+        "print the settings in force",
+        "Print every setting with its effective value, as TOML (which reads back to the same settings) or as JSON. "
+        "Settings that are not set and have no default are left out.",
+        json=True,
+    )
+    _verb(
+        verbs,
+        "functions",
+        "list the functions of the running daemon",
+        "List the functions with their mode, replicas (available/wanted), calls that run now, and calls since the start.",
+        json=True,
+    )
+
+
+def _invoke(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "invoke",
+        "call a function",
+        "Call a function and print its answer as it comes; with --async, queue the call and print its id. The body is "
+        "--data or --file; without both, what is piped into stdin. Exit status 1 when the answer's status is 400 or more.",
+        json=True,
+    )
+    verb.add_argument("name", metavar="NAME", help="NAME, NAME.NAMESPACE, or either with a /path behind it")
+    verb.add_argument(
+        "--gateway",
+        "-g",
+        metavar="URL",
+        help="where: default $OPENFAAS_URL, else the configuration's gateway.listen",
+    )
+    verb.add_argument("--tls-no-verify", action="store_true", help="do not check the gateway's certificate")
+    _request(verb.add_argument_group("the request"))
+    _asynchronous(verb.add_argument_group("asynchronous calls (each of these implies --async)"))
+
+
+def _request(group: Any) -> None:
+    body = group.add_mutually_exclusive_group()
+    body.add_argument("--data", "-d", metavar="TEXT", help="the body")
+    body.add_argument("--file", "-f", metavar="PATH", help="the body is this file; - is stdin")
+    group.add_argument(
+        "--header",
+        "-H",
+        metavar="'NAME: VALUE'",
+        action="append",
+        default=[],
+        help="a header field; may be repeated",
+    )
+    group.add_argument("--method", "-X", metavar="METHOD", help="the HTTP method [POST]")
+    group.add_argument(
+        "--query", metavar="KEY=VALUE", action="append", default=[], help="a query parameter; may be repeated"
+    )
+    group.add_argument(
+        "--include", "-i", action="store_true", help="print the answer's status and header fields before it"
+    )
+
+
+def _asynchronous(group: Any) -> None:
+    group.add_argument(
+        "--async", dest="asynchronous", action="store_true", help="queue the call and print its id"
+    )
+    group.add_argument("--callback", metavar="URL", help="POST the result here when the call is finished")
+    group.add_argument("--failure-callback", metavar="URL", help="failures go here instead")
+    group.add_argument(
+        "--delay", metavar="DURATION", help='run no earlier than in this time: "10s", "5m", "6h"'
+    )
+    group.add_argument("--not-before", metavar="TIME", help="run no earlier than at this RFC 3339 time")
+    group.add_argument("--max-age", metavar="DURATION", help="give up when not started within this time")
+    group.add_argument("--max-attempts", metavar="N", help="attempts in all, up to the function's own limit")
+    group.add_argument("--priority", metavar="N", help="-10 to 10, higher first [0]")
+    group.add_argument("--timeout", metavar="DURATION", help="shorten the function's exec_timeout")
+    group.add_argument(
+        "--idempotency-key",
+        metavar="KEY",
+        help="the same key again gives the first call's id and queues nothing",
+    )
+    group.add_argument("--call-id", metavar="ID", help="your own id for the call; may repeat")
+
+
+def _calls(verbs: Any) -> None:
+    calls = verbs.add_parser(
+        "calls",
+        help="list, show, cancel, requeue or purge asynchronous calls",
+        description="Look at the queue of the running daemon and change what is in it, over its private socket.\n\n"
+        "    put -> READY -> LEASED -> DONE, or -> DELAYED (waits to be tried again) -> READY, or -> DEAD\n"
+        "    cancel: READY, DELAYED, LEASED, DEAD -> CANCELLED      requeue: DEAD -> READY",
+        epilog=_ENDING,
+    )
+    calls.set_defaults(parser=calls)
+    verbs = calls.add_subparsers(title="verbs", metavar="VERB")
+    _list(verbs)
+    _show(verbs)
+    cancel = _verb(
+        verbs,
+        "cancel",
+        "cancel calls",
+        "Cancel calls that wait, or stop the attempt that runs.",
+        json=True,
+        run="cancel",
+    )
+    cancel.add_argument("ids", metavar="ID", nargs="+", help="a queue id, or an X-Call-Id")
+    _requeue(verbs)
+    _purge(verbs)
+
+
+def _list(verbs: Any) -> None:
+    verb = _verb(
+        verbs, "list", "list calls, newest first", "List calls, newest first.", json=True, run="listing"
+    )
+    _which(verb, states=True)
+    verb.add_argument("--limit", metavar="N", type=_positive, default=20, help="how many at most [20]")
+    verb.add_argument("--before", metavar="ID", help="only calls older than this one: the next page")
+
+
+def _show(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "show",
+        "show one call",
+        "Show a call with the history of its attempts, or print the body of its request or of its last answer.",
+        json=True,
+        run="show",
+    )
+    verb.add_argument("id", metavar="ID", help="a queue id, or an X-Call-Id (the newest call that has it)")
+    what = verb.add_mutually_exclusive_group()
+    what.add_argument(
+        "--request", action="store_true", help="the request: its body as it is, or with --json everything"
+    )
+    what.add_argument(
+        "--result", action="store_true", help="the last answer: its body as it is, or with --json everything"
+    )
+
+
+def _requeue(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "requeue",
+        "run dead calls again",
+        "Make dead calls ready again, with their attempts at zero: those with the given ids, or all, or all of a function.",
+        json=True,
+        run="requeue",
+    )
+    verb.add_argument("ids", metavar="ID", nargs="*", help="a queue id, or an X-Call-Id")
+    verb.add_argument("--all", action="store_true", help="all dead calls")
+    _which(verb, states=False)
+
+
+def _purge(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "purge",
+        "remove calls for good",
+        "Remove calls with their results: those with the given ids, or all that --state and --function name. Calls that "
+        "run are left alone.",
+        json=True,
+        run="purge",
+    )
+    verb.add_argument("ids", metavar="ID", nargs="*", help="a queue id")
+    _which(verb, states=True)
+
+
+def _which(verb: Parser, *, states: bool) -> None:
+    if states:
+        verb.add_argument(
+            "--state", choices=STATES, metavar="STATE", help=f"only calls that are {', '.join(STATES)}"
+        )
+    verb.add_argument(
+        "--function", metavar="NAME", help="only calls of this function (or of callback:HOST:PORT)"
+    )
+
+
+def _verb(
+    verbs: Any, name: str, brief: str, about: str, *, json: bool = False, run: str | None = None
+) -> Parser:
+    verb: Parser = verbs.add_parser(name, help=brief, description=textwrap.fill(about, 100), epilog=_ENDING)
+    verb.set_defaults(run=run or name, parser=verb)
+    verb.add_argument("--config", metavar="PATH", default=argparse.SUPPRESS, help="the configuration file")
+    if json:
+        verb.add_argument("--json", action="store_true", help="print JSON")
+    return verb
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1, got {text!r}")
+    return int(text)

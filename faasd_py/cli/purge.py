@@ -1,0 +1,22 @@
+"""`faasd-py calls purge`."""
+
+from __future__ import annotations
+
+import argparse
+
+from faasd_py.cli.admin import Admin
+from faasd_py.cli.each import by_thousands, one_by_one, waiting
+from faasd_py.cli.errors import Usage
+
+
+def run(options: argparse.Namespace) -> int:
+    """Purge each, or all that match."""
+    many = options.state is not None or options.function is not None
+    if bool(options.ids) == many:
+        raise Usage("calls purge: say which calls: their ids, or --state STATE, or --function NAME")
+    admin = Admin(options.config)
+    if options.ids:
+        return one_by_one(options, options.ids, lambda call: admin.delete("calls", call), "purged")
+    which = {"state": options.state, "function": options.function}
+    total = waiting(admin, options.function, options.state)
+    return by_thousands(options, admin, "purge", "purged", total, **which)
