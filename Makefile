@@ -14,7 +14,8 @@ BENCH ?=
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed
-	STATE_DIRECTORY=$(CURDIR)/state RUNTIME_DIRECTORY=$(CURDIR)/run exec $(BIN)/faasd-py up --config demo/config.toml
+	PATH="$(CURDIR)/demo/functions:$$PATH" STATE_DIRECTORY=$(CURDIR)/state RUNTIME_DIRECTORY=$(CURDIR)/run \
+	  exec $(BIN)/faasd-py up --config demo/config.toml
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(TESTS)

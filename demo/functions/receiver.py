@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Print whose callback came, and how it begins: stderr is the function's log."""  # noqa: INP001  # a script
 
 import os

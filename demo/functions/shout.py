@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Answer each line in capitals, as soon as it comes."""  # noqa: INP001  # a script
 
 import sys
