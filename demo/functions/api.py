@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An HTTP function in nothing but the standard library: it counts, and tells what it was asked."""  # noqa: INP001  # a script
+"""An HTTP function in nothing but the standard library: it counts, and tells what it was asked."""
 
 import itertools
 import json

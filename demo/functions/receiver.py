@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print whose callback came, and how it begins: stderr is the function's log."""  # noqa: INP001  # a script
+"""Print whose callback came, and how it begins: stderr is the function's log."""
 
 import os
 import sys

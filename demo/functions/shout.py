@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Answer each line in capitals, as soon as it comes."""  # noqa: INP001  # a script
+"""Answer each line in capitals, as soon as it comes."""
 
 import sys
 
