@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 import trio
 
+from faasd_py.callback.guard import own_names
 from faasd_py.callback.messenger import Messenger
 from faasd_py.config import Config, GatewaySettings, load
 from faasd_py.control.serve import serve_control
@@ -26,11 +27,12 @@ from faasd_py.gateway import headers
 from faasd_py.gateway.admission import Rates
 from faasd_py.gateway.cancel import Cancel
 from faasd_py.gateway.door import Control, Door
-from faasd_py.gateway.enqueue import Enqueue
+from faasd_py.gateway.enqueue import Enqueue, Terms
 from faasd_py.gateway.invoke import Invoke
 from faasd_py.gateway.local import Local
 from faasd_py.http.client import Pool, dial_unix
-from faasd_py.http.server import Limits, Server
+from faasd_py.http.limits import Limits
+from faasd_py.http.server import Server
 from faasd_py.observe import log
 from faasd_py.observe.events import Events
 from faasd_py.observe.metrics import Metrics
@@ -79,10 +81,10 @@ class House:
         self._notifier = notifier
         self._runtime = Path(config.state.runtime_directory)
         rates = Rates()
-        self._enqueue = Enqueue(registry, queue, spool, rates, metrics, lambda: self.config)
+        self._enqueue = Enqueue(registry, queue, spool, rates, metrics, _terms(config))
         self._messenger = Messenger(
             settings=config.callback,
-            names=config.gateway.names,
+            names=self._enqueue.terms.own_names,
             local=Local(registry, self._enqueue, spool),
             spool=spool,
         )
@@ -195,7 +197,9 @@ class House:
         self._plugins.check_modes(new.functions)
         tls = _tls(new.gateway)
         new = self._keep_until_restart(new)
-        self._messenger.reconfigure(new.callback, new.gateway.names)
+        terms = _terms(new)
+        self._messenger.reconfigure(new.callback, terms.own_names)
+        self._enqueue.terms = terms
         self.config = new
         log.setup(new.log)
         self._server.set_limits(_limits(new.gateway))
@@ -217,6 +221,14 @@ class House:
             _log.warning("changed, but in force only after a restart: %s", ", ".join(changed))
         gateway = msgspec.structs.replace(new.gateway, **fixed)
         return msgspec.structs.replace(new, gateway=gateway, **kept)
+
+
+def _terms(config: Config) -> Terms:
+    return Terms(
+        max_body=config.gateway.max_body,
+        allow=tuple(config.callback.allow),
+        own_names=own_names(config.gateway.names, config.gateway.listen),
+    )
 
 
 def _limits(gateway: GatewaySettings) -> Limits:

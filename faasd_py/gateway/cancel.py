@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from faasd_py.core.lifecycle import State
 from faasd_py.gateway import answers
-from faasd_py.http.server import Exchange
+from faasd_py.http.exchange import Exchange
 from faasd_py.queue.contract import Queue
 
 

@@ -17,7 +17,7 @@ from faasd_py.gateway.enqueue import Enqueue
 from faasd_py.gateway.invoke import Invoke
 from faasd_py.http.client import Pool
 from faasd_py.http.errors import WireError
-from faasd_py.http.server import Exchange
+from faasd_py.http.exchange import Exchange
 
 _log: Final = logging.getLogger("faasd_py.gateway")
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Final
 
 import msgspec
 
 from faasd_py.callback.guard import check_url
-from faasd_py.config import Config
 from faasd_py.core.call import Body, Call, Spooled
 from faasd_py.core.errors import (
     BodyTooLarge,
@@ -22,7 +21,7 @@ from faasd_py.core.errors import (
 )
 from faasd_py.gateway import answers, headers, options
 from faasd_py.gateway.admission import Rates
-from faasd_py.http.server import Exchange
+from faasd_py.http.exchange import Exchange
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Accepted, Queue
 from faasd_py.queue.spool import Spool
@@ -45,8 +44,19 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     source: Source | None
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """On what terms calls are accepted: replaced as a whole when the configuration is read again.
+
+    `max_body` is in bytes; `own_names` are those that `callback.guard.own_names` makes.
+    """
+
+    max_body: int
+    allow: Sequence[str]
+    own_names: frozenset[str]
+
+
 class Enqueue:
-    """`POST /async-function/NAME…`. `config` gives the settings in force; `draining` refuses everything."""
+    """`POST /async-function/NAME…`. `terms` are those in force; `draining` refuses everything."""
 
     def __init__(
         self,
@@ -55,14 +65,14 @@ class Enqueue:
         spool: Spool,
         rates: Rates,
         metrics: Metrics,
-        config: Callable[[], Config],
+        terms: Terms,
     ) -> None:
         self._registry = registry
         self._queue = queue
         self._spool = spool
         self._rates = rates
         self._metrics = metrics
-        self._config = config
+        self.terms = terms
         self.draining = False
 
     async def __call__(self, exchange: Exchange, name: bytes, target: bytes) -> None:
@@ -88,10 +98,10 @@ class Enqueue:
         function = self._registry.get(name)
         if function is None:
             raise UnknownFunction(name)
-        config, now = self._config(), time.time()
-        wanted = self._options(request, function, config, now)
+        now = time.time()
+        wanted = self._options(request, function, now)
         self._check_rate(function)
-        body, digest = await self._body(request, config.gateway.max_body, keyed=bool(wanted.idempotency_key))
+        body, digest = await self._body(request, self.terms.max_body, keyed=bool(wanted.idempotency_key))
         try:
             accepted = await self._queue.put(_call(function, request, wanted, body, digest, now))
         except BaseException:
@@ -103,14 +113,14 @@ class Enqueue:
             self._metrics.accepted(function.label)
         return accepted
 
-    def _options(self, request: Request, function: Function, config: Config, now: float) -> options.Options:
+    def _options(self, request: Request, function: Function, now: float) -> options.Options:
         if self.draining:
             raise QueueUnavailable("the gateway is stopping")
         wanted = options.read(request.fields, function.settings, now)
         options.check(wanted, self._queue.capabilities)
         for url in (wanted.callback_url, wanted.failure_url):
             if url is not None:
-                check_url(url, config.callback.allow, config.gateway.names)
+                check_url(url, self.terms.allow, self.terms.own_names)
         return wanted
 
     def _check_rate(self, function: Function) -> None:

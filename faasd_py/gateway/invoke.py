@@ -9,7 +9,7 @@ from typing import Final
 from faasd_py.core.errors import FunctionError
 from faasd_py.gateway import answers, headers
 from faasd_py.gateway.admission import Rates
-from faasd_py.http.server import Exchange
+from faasd_py.http.exchange import Exchange
 from faasd_py.runtime.contract import Invocation
 from faasd_py.runtime.function import Function
 from faasd_py.runtime.registry import Registry
