@@ -16,8 +16,9 @@ import trio
 from faasd_py.core.errors import FunctionUnavailable
 from faasd_py.hookspecs import RuntimeSite
 from faasd_py.runtime import environment, sniff
+from faasd_py.runtime.child import Program
 from faasd_py.runtime.contract import FunctionLog, Invocation, Replicas, Reply
-from faasd_py.runtime.machinery import Machinery, Program
+from faasd_py.runtime.machinery import Machinery
 from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.output import MEMORY, Output
 from faasd_py.runtime.refusal import not_allowed, too_long, unspeakable

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from faasd_py.runtime.child import Child
 from faasd_py.runtime.contract import FunctionLog
-from faasd_py.runtime.machinery import Child
 from faasd_py.runtime.pump import Pump
 
 MAX_LINE: Final = 16 << 10

@@ -1,90 +1,34 @@
-"""What the built-in runtimes of one daemon share: the spawn helper, the pump, and a nursery.
+"""What the built-in runtimes of one daemon share: the spawn helpers, the pump, and a nursery.
 
-The helper (`spawner.py`) is started when the first process is wanted, by posix_spawn: the daemon, which is big, never
-forks. Should it die, its processes are killed, their calls fail, and the next call starts another.
+A helper (`spawner.py`) is started when the first process is wanted, a second one when the first is busy: while a process
+is being born its parent stands still. The daemon, which is big, never forks. Should a helper die, its processes are
+killed, their calls fail, and the next call starts another.
 """
 
 from __future__ import annotations
 
-import array
 import errno
 import logging
-import marshal
 import os
-import signal
-import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import count
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import trio
 
 from faasd_py.core.errors import FunctionUnavailable
 from faasd_py.runtime import spawner
+from faasd_py.runtime.child import Child, Program
+from faasd_py.runtime.helper import Helper
 from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.pump import Pump
 
 log: Final = logging.getLogger("faasd_py.runtime")
 _KILLED_WITHIN: Final = 5.0
-_HELPER_ENDS_WITHIN: Final = 6.0
-
-
-class Program:
-    """What is started again and again: told to the helper once."""
-
-    __slots__ = ("definition", "number")
-
-    def __init__(
-        self, number: int, path: str, argv: Sequence[str], environment: Mapping[bytes, bytes], directory: str, open_files: int
-    ) -> None:
-        self.number = number
-        self.definition: spawner.Definition = (
-            os.fsencode(path),
-            [os.fsencode(word) for word in argv],
-            dict(environment),
-            os.fsencode(directory),
-            open_files,
-        )
-
-
-class Child:
-    """A process group that the helper started.
-
-    `pid` is 0 until the helper said it; `status` is the wait status of its first process, None while that runs;
-    `failure` says why it could not start, or was lost. `gone`: no process of it is left. `on_end` is called when the
-    first process ended, or failed to start; `on_running` when it has run for some milliseconds.
-    """
-
-    __slots__ = ("failure", "gone", "ident", "on_end", "on_running", "pid", "status", "too_long", "vanished")
-
-    def __init__(self, ident: int, on_running: Callable[[], None], on_end: Callable[[], None]) -> None:
-        self.ident = ident
-        self.on_running = on_running
-        self.on_end = on_end
-        self.pid = 0
-        self.status: int | None = None
-        self.failure = ""
-        self.too_long = False
-        self.gone = False
-        self.vanished: trio.Event | None = None
-
-    @property
-    def over(self) -> bool:
-        """Its first process has ended, or never was."""
-        return self.gone or self.status is not None
-
-    def end(self) -> None:
-        """Nothing of it is left."""
-        self.gone = True
-        if self.vanished is not None:
-            self.vanished.set()
-
-    def __repr__(self) -> str:
-        state = self.failure or ("running" if self.status is None else f"status {self.status}")
-        return f"<Child {self.ident} pid={self.pid} {state}{' gone' if self.gone else ''}>"
+_MOST_HELPERS: Final = 2
+_BUSY: Final = 3
+"""Processes in hand from which on a second helper is worth its 8 MB."""
 
 
 class Machinery:
@@ -94,23 +38,19 @@ class Machinery:
         self.nursery = nursery
         self.pump = pump
         self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        self._wire: socket.socket | None = None
-        self._helper = 0
-        self._told: set[int] = set()
-        self._children: dict[int, Child] = {}
+        self._helpers: list[Helper] = []
+        self._most = min(_MOST_HELPERS, os.cpu_count() or 1)
         self._numbers = count(1)
-        self._turn = trio.Lock()
-        self._buffer = bytearray(spawner.MAX_MESSAGE)
 
     @property
-    def helper(self) -> int:
-        """The helper's pid, 0 while there is none."""
-        return self._helper
+    def helpers(self) -> list[int]:
+        """The pids of the helpers."""
+        return [helper.pid for helper in self._helpers]
 
     @property
-    def children(self) -> int:
+    def children(self) -> list[Child]:
         """Process groups that are not known to be gone."""
-        return len(self._children)
+        return [child for helper in self._helpers for child in helper.children.values()]
 
     def program(
         self, path: str, argv: Sequence[str], environment: Mapping[bytes, bytes], directory: str, open_files: int = 0
@@ -120,9 +60,10 @@ class Machinery:
 
     async def forget(self, program: Program) -> None:
         """It will not be started again."""
-        if program.number in self._told:
-            self._told.discard(program.number)
-            await self._send((spawner.FORGET, program.number))
+        for helper in list(self._helpers):
+            if program.number in helper.told:
+                helper.told.discard(program.number)
+                await helper.send((spawner.FORGET, program.number))
 
     async def spawn(
         self,
@@ -139,31 +80,52 @@ class Machinery:
         wait for them before.
 
         Raises:
-            FunctionUnavailable: the helper cannot be reached.
+            FunctionUnavailable: no helper can be reached.
         """
+        helper = self._pick()
         child = Child(next(self._numbers), on_running, on_end)
-        self._children[child.ident] = child
-        definition = None if self._wire and program.number in self._told else program.definition
+        child.helper = helper
+        helper.children[child.ident] = child
+        definition = None if program.number in helper.told else program.definition
         try:
-            await self._send((spawner.RUN, child.ident, program.number, definition, environment), fds)
+            await helper.send((spawner.RUN, child.ident, program.number, definition, environment), fds)
         except BaseException as error:
-            del self._children[child.ident]
+            helper.children.pop(child.ident, None)
+            child.end()
             if isinstance(error, OSError) and error.errno == errno.EMSGSIZE:
-                child.failure, child.too_long = "its headers are too large for an environment", True
-                child.gone = True
+                child.failure, child.too_long = os.strerror(errno.E2BIG), True
                 return child
             if isinstance(error, OSError):
                 raise FunctionUnavailable(f"the process cannot be started: {error.strerror}") from error
             raise
-        self._told.add(program.number)
+        helper.told.add(program.number)
         return child
+
+    def _pick(self) -> Helper:
+        """The least busy helper; a new one when all are busy, which serves once it has come up."""
+        ready = [helper for helper in self._helpers if helper.ready] or self._helpers
+        best = min(ready, key=lambda helper: len(helper.children), default=None)
+        if best is None or (len(best.children) >= _BUSY and len(self._helpers) < self._most):
+            try:
+                helper = Helper(self.pump, self.null, self._lost)
+            except OSError as error:
+                if best is None:
+                    raise FunctionUnavailable(f"no process can be started: {error.strerror}") from error
+            else:
+                self._helpers.append(helper)
+                best = best or helper
+        return best
+
+    def _lost(self, helper: Helper) -> None:
+        self._helpers.remove(helper)
+        self.nursery.start_soon(helper.aclose)
 
     async def stop(self, child: Child, grace: float) -> None:
         """TERM to the group, KILL after `grace` seconds; returns when nothing of it is left."""
-        if child.gone:
+        if child.gone or child.helper is None:
             return
         child.vanished = trio.Event()
-        await self._send((spawner.STOP, child.ident, grace))
+        await child.helper.send((spawner.STOP, child.ident, grace))
         with trio.move_on_after(grace + _KILLED_WITHIN):
             await child.vanished.wait()
         if not child.gone:
@@ -171,132 +133,16 @@ class Machinery:
 
     async def kill(self, child: Child) -> None:
         """KILL to what is left of the group, without waiting."""
-        if not child.gone:
-            await self._send((spawner.KILL, child.ident))
-
-    async def _send(self, message: tuple[Any, ...], fds: Sequence[int] = ()) -> None:
-        data = marshal.dumps(message)
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        if not self._turn.locked():
-            with suppress(BlockingIOError):
-                return self._send_now(data, ancillary)
-        async with self._turn:
-            while True:
-                with suppress(BlockingIOError):
-                    return self._send_now(data, ancillary)
-                if self._wire is not None:
-                    await trio.lowlevel.wait_writable(self._wire.fileno())
-
-    def _send_now(self, data: bytes, ancillary: list[Any]) -> None:
-        wire = self._wire or self._start()
-        try:
-            wire.sendmsg([data], ancillary)
-        except (BrokenPipeError, ConnectionResetError):
-            self._lost()
-            raise FunctionUnavailable("the process that starts functions has ended; another is started") from None
-
-    def _start(self) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            argv = [sys.executable, "-I", "-S", "-E", str(Path(spawner.__file__)), "3"]
-            actions = [
-                (os.POSIX_SPAWN_DUP2, self.null, 0),
-                (os.POSIX_SPAWN_DUP2, self.null, 1),
-                (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3),
-            ]
-            self._helper = os.posix_spawn(
-                sys.executable, argv, {"PATH": os.defpath},
-                file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=(signal.SIGPIPE,),
-            )  # fmt: skip
-        ours.setblocking(False)
-        self._wire = ours
-        self.pump.add(ours.fileno(), self._receive)
-        return ours
-
-    def _receive(self) -> None:
-        """Reports of the helper: many in one message."""
-        if self._wire is None:
-            return
-        try:
-            size = self._wire.recv_into(self._buffer)
-        except BlockingIOError:
-            return
-        except OSError:
-            size = 0
-        if not size:
-            self._lost()
-            return
-        for report in marshal.loads(self._buffer):  # noqa: S302 - from our own helper, on a private socketpair
-            child = self._children.get(report[1])
-            if child is not None:
-                self._heard(child, report)
-
-    def _heard(self, child: Child, report: tuple[int, ...]) -> None:
-        kind = report[0]
-        if kind == spawner.RUNNING:
-            child.pid = report[2]
-            child.on_running()
-        elif kind == spawner.EXITED:
-            child.pid, child.status = report[2:4]
-            if not report[4]:
-                self._gone(child)
-            child.on_end()
-        elif kind == spawner.FAILED:
-            child.too_long = report[2] == errno.E2BIG
-            child.failure = f"{'its working directory: ' if report[3] else ''}{os.strerror(report[2])}"
-            self._gone(child)
-            child.on_end()
-        else:
-            self._gone(child)
-
-    def _gone(self, child: Child) -> None:
-        del self._children[child.ident]
-        child.end()
-
-    def _lost(self) -> None:
-        """The helper has ended: kill what it left, and let every call know."""
-        if self._wire is None:
-            return
-        self._disconnect()
-        log.error("the process that starts functions (pid %d) has ended; another is started with the next call", self._helper)
-        self.nursery.start_soon(_collect, self._helper)
-        self._helper = 0
-        for child in list(self._children.values()):
-            if child.pid:
-                with suppress(OSError):
-                    os.killpg(child.pid, signal.SIGKILL)
-            child.failure = "the process that starts functions has ended"
-            self._gone(child)
-            child.on_end()
-
-    def _disconnect(self) -> None:
-        if self._wire is not None:
-            self.pump.remove(self._wire.fileno())
-            self._wire.close()
-            self._wire = None
-            self._told.clear()
+        if not child.gone and child.helper is not None:
+            await child.helper.send((spawner.KILL, child.ident))
 
     async def aclose(self) -> None:
-        """Every process is killed, and the helper has ended."""
-        self._disconnect()
+        """Every process is killed, and the helpers have ended."""
+        helpers, self._helpers = self._helpers, []
+        async with trio.open_nursery() as nursery:
+            for helper in helpers:
+                nursery.start_soon(helper.aclose)
         os.close(self.null)
-        if self._helper:
-            await _collect(self._helper)
-
-
-async def _collect(pid: int) -> None:
-    """Reap the helper; KILL it if it does not end by itself."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        with trio.CancelScope(shield=True), trio.move_on_after(_HELPER_ENDS_WITHIN):
-            await trio.lowlevel.wait_readable(pidfd)
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        with trio.CancelScope(shield=True):
-            await trio.lowlevel.wait_readable(pidfd)
-        os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - does not block
-    finally:
-        os.close(pidfd)
 
 
 @asynccontextmanager

@@ -14,7 +14,8 @@ from faasd_py.config import FunctionSettings
 from faasd_py.core.errors import ConfigError
 from faasd_py.hookspecs import RuntimeSite
 from faasd_py.runtime import environment
-from faasd_py.runtime.machinery import Machinery, Program
+from faasd_py.runtime.child import Program
+from faasd_py.runtime.machinery import Machinery
 
 log: Final = logging.getLogger("faasd_py.runtime")
 _CGROUP_LIMITS: Final = ("memory", "cpu", "pids")

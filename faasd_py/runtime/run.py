@@ -12,9 +12,10 @@ from typing import Final
 import trio
 
 from faasd_py.core.errors import FunctionUnavailable
+from faasd_py.runtime.child import Child, Program
 from faasd_py.runtime.contract import FunctionLog, Invocation, Source
 from faasd_py.runtime.lines import Lines
-from faasd_py.runtime.machinery import Child, Machinery, Program
+from faasd_py.runtime.machinery import Machinery
 
 PIECE: Final = 64 << 10
 _ALWAYS_FITS: Final = 4 << 10

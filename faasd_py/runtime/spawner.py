@@ -10,6 +10,7 @@ SCM_RIGHTS, so no body ever passes through here.
     FORGET program                                      its definition is no longer needed
 
     RUNNING ident pid     FAILED ident errno where     EXITED ident pid wait-status lingers     GONE ident
+    READY 0, once
 
 RUNNING is told of a process that has not ended within 3 ms: most functions are quicker, and each report wakes the
 daemon. A group lingers when its first process has ended and others of it have not. When the socket closes, because the daemon
@@ -34,7 +35,7 @@ import time
 from contextlib import suppress
 
 RUN, STOP, KILL, FORGET = range(4)
-RUNNING, FAILED, EXITED, GONE = range(4)
+RUNNING, FAILED, EXITED, GONE, READY = range(5)
 MAX_MESSAGE = 256 << 10
 _FDS = socket.CMSG_SPACE(3 * array.array("i").itemsize)
 _SET_CHILD_SUBREAPER = 36
@@ -170,6 +171,7 @@ class Helper:
         epoll = select.epoll()
         epoll.register(self.wire, select.EPOLLIN)
         epoll.register(wake, select.EPOLLIN)
+        self.reports.append((READY, 0))
         going = True
         while going:
             wait = self.due()

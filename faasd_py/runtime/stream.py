@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from faasd_py.hookspecs import RuntimeSite
 from faasd_py.runtime import environment, sniff
+from faasd_py.runtime.child import Program
 from faasd_py.runtime.contract import Invocation, Replicas, Reply
-from faasd_py.runtime.machinery import Machinery, Program
+from faasd_py.runtime.machinery import Machinery
 from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.refusal import too_long, unspeakable
 from faasd_py.runtime.run import Run, TooLong, describe
