@@ -54,11 +54,13 @@ def _strict_one(peer: h11.Connection) -> tuple[bytes, bytes, bytes] | None:
             return None
 
 
-def _lax(raw: bytes, frame: Callable[[dict[bytes, bytes], bytes], tuple[bytes, bytes] | None]) -> Found:
-    """Any line end, spaces around names, underscores for dashes, the last of equal names; `frame` cuts the body."""
+def _lax(
+    raw: bytes, frame: Callable[[dict[bytes, bytes], bytes], tuple[bytes, bytes] | None], line_end: bytes = rb"[\r\n]+"
+) -> Found:
+    """Spaces around names, underscores for dashes, the last of equal names; `frame` cuts the body."""
     found = Found()
     while (head := re.match(rb"(?:\r?\n)*(.+?)\r?\n\r?\n", raw, re.DOTALL)) is not None:
-        lines = re.split(rb"[\r\n]+", head[1])
+        lines = re.split(line_end, head[1])
         words = lines[0].split()
         fields = dict(_lax_field(line) for line in lines[1:])
         cut = frame(fields, raw[head.end() :])
@@ -119,14 +121,14 @@ def chunked_first(raw: bytes) -> Found:
 
 
 def last_coding(raw: bytes) -> Found:
-    """Chunked only if the value is exactly that, else Content-Length."""
+    """Chunked only if the value is exactly that, else Content-Length; a bare CR or LF ends no line."""
 
     def frame(fields: dict[bytes, bytes], rest: bytes) -> tuple[bytes, bytes] | None:
         if fields.get(b"transfer-encoding", b"").lower() == b"chunked":
             return _by_chunks(rest)
         return _by_length(fields, rest)
 
-    return _lax(raw, frame)
+    return _lax(raw, frame, rb"\r\n")
 
 
 READERS = (strict, length_first, chunked_first, last_coding)

@@ -465,11 +465,11 @@ async def test_a_late_answer_is_not_the_next_ones() -> None:
     """A caller gave up; the answer that comes afterwards is not given to somebody else."""
 
     async def late(wire: Wire, n: int) -> None:
-        await wire.until(b"\r\n\r\n")
-        if n == 0:
-            await trio.sleep(0.2)
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % n)
-        await until_gone(wire)
+        while True:
+            await wire.until(b"\r\n\r\n")
+            if n == 0:
+                await trio.sleep(0.2)
+            await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % n)
 
     async with upstream(late) as peer, pooled(peer) as pool:
         with trio.move_on_after(0.05):

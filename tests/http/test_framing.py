@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from faasd_py.http.server import Exchange
 
@@ -151,10 +152,8 @@ async def test_chunk_overhead_is_bounded(raw: bytes) -> None:
         wire = await served.open()
         try:
             await wire.send(CHUNKED, raw)
-        except OSError:
+        except trio.BrokenResourceError:  # a reset while sending is the cut that is wanted
             pass
-        except Exception as error:  # a reset while sending is the cut that is wanted
-            assert "Broken" in type(error).__name__  # noqa: PT017
         rest = await wire.rest()
     assert finished == []
     assert b"HTTP/1.1 200" not in rest
@@ -378,21 +377,22 @@ async def test_an_unread_body_does_not_become_the_next_request() -> None:
                 assert (await wire.answer()).status == 200
             try:
                 await wire.send(head * (not split) + b"x" * 70_000 + smuggled + b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
-            except Exception as error:  # the server may have closed already
-                assert "Broken" in type(error).__name__  # noqa: PT017
-            await wire.rest() if not split else None
+                await wire.eof()
+            except trio.BrokenResourceError:  # the server may have closed already
+                pass
+            await wire.rest()
         assert b"/smuggled" not in targets
 
 
 async def test_expect_100_continue_is_sent_when_the_handler_reads() -> None:
     """RFC 9110 §10.1.1: one interim answer, then the final one."""
-    async with serve(echo) as served:
+    async with serve(Recorder()) as served:
         wire = await served.open()
         await wire.send(POST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
         assert (await wire.answer()).status == 100
         await wire.send(b"hello")
         answer = await wire.answer()
-    assert (answer.status, answer.body) == (200, b"hello")
+    assert (answer.status, answer.body) == (200, b"1")
 
 
 async def test_expect_100_continue_is_not_sent_to_a_refused_request() -> None:

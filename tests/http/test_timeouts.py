@@ -33,6 +33,7 @@ async def cut(served: Served, wire: Wire, allowed: tuple[bytes, ...]) -> bytes:
     with trio.fail_after(LONGEST):
         rest = await wire.rest()
     assert not rest or rest.startswith(allowed), rest
+    await wire.stream.aclose()
     await poll(lambda: served.server.connections == 0, "the connection is forgotten")
     return rest
 
