@@ -11,12 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.house.patience import until
-from tests.house.wire import Answer, ask
+from tests.house.wire import Answer, UnixConnection, ask, ask_on
 
 FUNCTIONS = Path(__file__).with_name("functions")
 PYTHON = [sys.executable, "-I", "-S"]
@@ -217,11 +217,11 @@ class Daemon:
         )
 
     def show(self, call: str) -> Settings:
-        """What `calls show` says of a call."""
+        """What `calls show --json` says of a call."""
         done = self.cli("calls", "show", call, "--json")
         assert done.returncode == 0, (done.stdout, done.stderr)
         shown: Settings = json.loads(done.stdout)
-        return shown
+        return {"reason": "", "status": None} | shown
 
     def listed(self, *words: str) -> list[Settings]:
         """What `calls list` says."""
@@ -232,17 +232,26 @@ class Daemon:
 
     def state_of(self, call: str) -> str:
         """The call's state, in capitals; empty when it is unknown."""
-        done = self.cli("calls", "show", call, "--json")
-        return str(json.loads(done.stdout)["state"]).upper() if done.returncode == 0 else ""
+        answer = self._admin(f"/system/calls/{call}")
+        return str(answer["state"]).upper() if "state" in answer else ""
+
+    def _admin(self, target: str) -> Settings:
+        """What the private socket says, as the command line is told it; empty while it is not there."""
+        try:
+            with closing(UnixConnection(self.root / "run" / "admin.sock")) as connection:
+                return dict(ask_on(connection, "GET", target, headers={"Host": "x"}).json())
+        except (FileNotFoundError, ConnectionError):
+            return {}
 
     def wait_state(self, call: str, *states: str, within: float = 15.0) -> Settings:
         """The call's record, when it is in one of these states."""
-        until(lambda: self.state_of(call) in states, within=within, every=0.1, what=f"{call} is {states}")
+        until(lambda: self.state_of(call) in states, within=within, every=0.03, what=f"{call} is {states}")
         return self.show(call)
 
     def spooled(self) -> list[Path]:
         """The files of large bodies that lie in the state directory."""
-        return [path for path in self.state.rglob("*") if path.is_file() and "spool" in str(path.parent)]
+        store = (".db", ".db-wal", ".db-shm", "lock")
+        return [path for path in self.state.rglob("*") if path.is_file() and not path.name.endswith(store)]
 
 
 @contextmanager

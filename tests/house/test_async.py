@@ -234,7 +234,7 @@ def test_the_record_of_a_call(daemon: Daemon) -> None:
     """`calls show --json`: where it went, what came of it, each attempt."""
     call = daemon.put("api/fail/1/record", b"12345")
     shown = daemon.wait_state(call, "DONE")
-    assert (shown["id"], shown["lane"], shown["attempts"], shown["status"]) == (
+    assert (shown["id"], shown["function"], shown["attempts"], shown["status"]) == (
         call,
         "api.openfaas-fn",
         2,

@@ -144,7 +144,7 @@ def test_an_undeliverable_callback_is_a_dead_letter(daemon: Daemon, hook: Receiv
 def dead(daemon: Daemon, hook: Receiver) -> dict | None:
     """The dead letter of this receiver's lane."""
     for letter in daemon.listed("--state", "dead"):
-        if letter["lane"] == f"callback:{hook.host}:{hook.port}":
+        if letter["function"] == f"callback:{hook.host}:{hook.port}":
             return letter
     return None
 

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 
@@ -28,6 +29,19 @@ class Answer:
 
     def __repr__(self) -> str:
         return f"<Answer {self.status} {self.headers} {self.body[:300]!r}>"
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
 
 
 def ask(
