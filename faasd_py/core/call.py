@@ -15,8 +15,10 @@ class Spooled(msgspec.Struct, frozen=True):
 Body = bytes | Spooled
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """One accepted call, or one callback that is to be delivered.
+
+    Stores keep it as an array: a new field goes to the end and has a default.
 
     `lane` names who runs it: a function (`resize.openfaas-fn`), or `callback:HOST:PORT` for a delivery.
     `method`, `target` and `headers` are what the receiver will be sent: the target begins with `/` and carries the

@@ -8,8 +8,10 @@ from faasd_py.core.call import Body
 from faasd_py.core.lifecycle import Move
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What a function, or the platform in its place, answered.
+
+    Stores keep it as an array: a new field goes to the end and has a default.
 
     `headers` are end-to-end header lines ending in CRLF, without framing fields. `internal` names the part of the
     platform that made the answer (`X-OpenFaaS-Internal`); None when it is the function's own. `size` is the whole

@@ -1,0 +1,458 @@
+"""The queue in memory: the same contract, for tests and throw-away installs. Nothing survives the process."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+import trio
+
+from faasd_py.config import QueueSettings
+from faasd_py.core.call import Call, Lease, Spooled
+from faasd_py.core.errors import IdempotencyConflict, IllegalMove, QueueFull
+from faasd_py.core.identity import NODE_BITS, key_time
+from faasd_py.core.lifecycle import FINAL, Move, State, after
+from faasd_py.core.outcome import Attempt, Outcome, Verdict
+from faasd_py.hookspecs import QueueSite, RegisterQueue, hookimpl
+from faasd_py.queue import rank
+from faasd_py.queue.alarms import Alarms
+from faasd_py.queue.contract import Accepted, Capabilities, Filter, QueueStats, Record
+from faasd_py.queue.entry import Entry, Phase
+from faasd_py.queue.keys import Keys
+from faasd_py.queue.lane import Lane
+from faasd_py.queue.lanes import Lanes
+from faasd_py.queue.spool import Shelf, Spool
+
+CAPABILITIES: Final = Capabilities(
+    durable=False,
+    delay=True,
+    priority=True,
+    expiry=True,
+    dedup=True,
+    inspect=True,
+    cancel=True,
+    results=True,
+    dead_letters=True,
+)
+HISTORY: Final = 20
+WAITS: Final = frozenset({State.READY, State.LEASED, State.DELAYED})
+_LOUDEST: Final = (State.LEASED, State.READY, State.DELAYED, State.DEAD)
+
+
+class Book(msgspec.Struct, eq=False):
+    """What is known of one call; `entry` is its token while it waits or is held."""
+
+    entry: Entry
+    state: State
+    request: Call | None
+    due: float | None = None
+    started: float | None = None
+    finished: float | None = None
+    keep: float = math.inf
+    reason: str = ""
+    outcome: Outcome | None = None
+    status: int | None = None
+    history: tuple[Attempt, ...] = ()
+
+
+class Known(msgspec.Struct, frozen=True):
+    """An idempotency key that was used."""
+
+    receipt: Accepted
+    fingerprint: bytes
+    until: float
+
+
+class MemoryQueue:
+    """Keeps `queue.contract.Queue`."""
+
+    def __init__(self, settings: QueueSettings, shelf: Shelf, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._shelf = shelf
+        self._clock = clock
+        self._keys = Keys(secrets.randbits(NODE_BITS))
+        self._lanes: Lanes[Lane] = Lanes(Lane)
+        self._books: dict[int, Book] = {}
+        self._by_call_id: dict[str, list[int]] = {}
+        self._known: dict[tuple[str, str], Known] = {}
+        self._due: Alarms = Alarms()
+        self._forget: Alarms = Alarms()
+        self._results: dict[int, int] = {}
+        self._results_bytes = 0
+        self._depth = 0
+        self._bytes = 0
+        self._changed = trio.Event()
+        self.next_lane = self._lanes.next_lane
+        self.leave = self._lanes.leave
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `queue.contract.Queue`."""
+        return CAPABILITIES
+
+    async def put(self, call: Call) -> Accepted:
+        """See `queue.contract.Queue.put`."""
+        await trio.lowlevel.checkpoint()
+        if self._depth >= self._settings.max_depth:
+            raise QueueFull(f"the queue is full: {self._depth} calls wait (max_depth)")
+        if self._bytes + call.size > self._settings.max_bytes:
+            raise QueueFull(f"the queue is full: {self._bytes} bytes wait (max_bytes)")
+        known = self._recall(call)
+        if known is not None:
+            return known
+        entry = self._keep(call)
+        receipt = Accepted(id=entry.id, call_id=call.call_id or entry.id)
+        if call.idempotency_key is not None:
+            until = self._clock() + self._settings.idempotency_window
+            self._known[call.lane, call.idempotency_key] = Known(receipt, call.fingerprint, until)
+        return receipt
+
+    def _recall(self, call: Call) -> Accepted | None:
+        """The first call's receipt, if the idempotency key was used within the window."""
+        if call.idempotency_key is None:
+            return None
+        known = self._known.get((call.lane, call.idempotency_key))
+        if known is None or known.until <= self._clock():
+            return None
+        if known.fingerprint != call.fingerprint:
+            raise IdempotencyConflict("this Idempotency-Key was used with a different request")
+        return msgspec.structs.replace(known.receipt, duplicate=True)
+
+    def _keep(self, call: Call) -> Entry:
+        now = self._clock()
+        key = self._keys.new(now)
+        if isinstance(call.body, Spooled):
+            call = msgspec.structs.replace(call, body=self._shelf.take(call.body, key))
+        lane = self._lanes.get(call.lane)
+        entry = Entry(key, self._keys.text(key), lane, rank.of_key(call.priority, key), call, call.size)
+        later = call.not_before is not None and call.not_before > now
+        book = Book(entry, after(None, Move.PUT_LATER if later else Move.PUT), call)
+        self._books[key] = book
+        if call.call_id is not None:
+            self._by_call_id.setdefault(call.call_id, []).append(key)
+        self._depth += 1
+        self._bytes += entry.size
+        if later and call.not_before is not None:
+            self._delay(book, call.not_before)
+        else:
+            self._ready(book)
+        return entry
+
+    def _ready(self, book: Book) -> None:
+        book.entry.lane.ready += 1
+        book.due = None
+        self._lanes.arrived(book.entry.lane, book.entry)
+
+    def _delay(self, book: Book, due: float) -> None:
+        entry = book.entry
+        book.due = due
+        entry.lane.delayed += 1
+        entry.rank = rank.of_time(entry.call.priority, due, entry.key)
+        if self._due.set(due, entry.key):
+            self._changed.set()
+
+    async def wait_ready(self, lane: str) -> None:
+        """See `queue.contract.Queue.wait_ready`."""
+        while not self._lanes.get(lane).count:
+            await self._lanes.get(lane).lot.park()
+
+    def lease_nowait(self, lane: str) -> Lease | None:
+        """See `queue.contract.Queue.lease_nowait`."""
+        here = self._lanes.named.get(lane)
+        entry = None if here is None else self._lanes.take(here)
+        if entry is None:
+            return None
+        book = self._books[entry.key]
+        book.state = after(book.state, Move.LEASE)
+        return Lease(key=entry.key, id=entry.id, call=entry.call, attempt=entry.attempts + 1, token=entry)
+
+    async def start(self, lease: Lease) -> None:
+        """See `queue.contract.Queue.start`."""
+        book = self._held(lease)
+        if book.entry.phase is not Phase.HELD:
+            raise IllegalMove("cannot start a call that is started already")
+        book.entry.phase = Phase.STARTED
+        book.entry.attempts += 1
+        book.started = self._clock()
+        await trio.lowlevel.checkpoint()
+
+    def _held(self, lease: Lease) -> Book:
+        entry = lease.token
+        if not isinstance(entry, Entry) or entry.phase not in {Phase.HELD, Phase.STARTED}:
+            raise IllegalMove("cannot settle or start a lease that is settled already")
+        return self._books[entry.key]
+
+    async def settle(
+        self, lease: Lease, verdict: Verdict, outcome: Outcome | None = None, callback: Call | None = None
+    ) -> None:
+        """See `queue.contract.Queue.settle`."""
+        book = self._held(lease)
+        state = after(book.state, verdict.move)
+        if callback is not None:
+            self._keep(callback)
+        if verdict.move is not Move.RELEASE:
+            self._record(book, verdict, outcome)
+        book.entry.phase = Phase.OVER
+        book.entry.lane.leased -= 1
+        book.entry = msgspec.structs.replace(book.entry, phase=Phase.ELSEWHERE)
+        book.state = state
+        if state is State.READY:
+            self._ready(book)
+        elif state is State.DELAYED:
+            self._delay(book, self._clock() + max(0.0, verdict.wait))
+        else:
+            self._finish(book, state)
+        await trio.lowlevel.checkpoint()
+
+    def _record(self, book: Book, verdict: Verdict, outcome: Outcome | None) -> None:
+        entry = book.entry
+        book.reason = verdict.reason
+        began, duration, status = self._clock(), 0.0, 0
+        book.status = None
+        if outcome is not None:
+            began, duration, book.status = outcome.started_at, outcome.duration, outcome.status
+            status = outcome.status
+        self._keep_result(book, outcome)
+        if outcome is not None or entry.phase is Phase.STARTED:
+            line = Attempt(
+                number=entry.attempts, started_at=began, duration=duration, status=status, reason=verdict.reason
+            )
+            book.history = (*book.history, line)[-HISTORY:]
+
+    def _keep_result(self, book: Book, outcome: Outcome | None) -> None:
+        key = book.entry.key
+        self._results_bytes -= self._results.pop(key, 0)
+        book.outcome = outcome
+        if outcome is None:
+            return
+        body = outcome.body
+        if isinstance(body, Spooled) or len(body) > self._settings.max_result:
+            size = outcome.size or (body.size if isinstance(body, Spooled) else len(body))
+            book.outcome = outcome = msgspec.structs.replace(outcome, body=b"", complete=False, size=size)
+        assert isinstance(outcome.body, bytes)  # noqa: S101 - a spooled one was just left out
+        self._results[key] = size = len(outcome.body) + len(outcome.headers)
+        self._results_bytes += size
+
+    def _finish(self, book: Book, state: State) -> None:
+        """The call waits no longer; it is remembered for a while."""
+        entry, settings, now = book.entry, self._settings, self._clock()
+        book.finished = now
+        self._depth -= 1
+        self._bytes -= entry.size
+        failed = state is State.DEAD or (state is State.DONE and (book.status or 0) >= 400)
+        book.keep = now + (settings.failure_retention if failed else settings.result_retention)
+        self._forget.set(book.keep, entry.key)
+        if state is State.DEAD:
+            entry.lane.dead += 1
+        else:
+            self._drop_body(book)
+        while self._results_bytes > settings.max_results_bytes:
+            self._drop_oldest_result()
+
+    def _drop_body(self, book: Book) -> None:
+        if isinstance(book.entry.call.body, Spooled):
+            self._shelf.remove(book.entry.key)
+            book.request = None
+
+    def _drop_oldest_result(self) -> None:
+        """Of a waiting or dead call only the answer goes, of a finished one the whole record."""
+        key = next(iter(self._results))
+        book = self._books[key]
+        if book.state in FINAL:
+            self._remove(book)
+        else:
+            self._results_bytes -= self._results.pop(key)
+            book.outcome = None
+
+    def _remove(self, book: Book) -> None:
+        """Forget a call that no worker holds."""
+        key, entry = book.entry.key, book.entry
+        self._left(book)
+        self._drop_body(book)
+        del self._books[key]
+        self._results_bytes -= self._results.pop(key, 0)
+        if (call_id := entry.call.call_id) is not None:
+            self._by_call_id[call_id].remove(key)
+            if not self._by_call_id[call_id]:
+                del self._by_call_id[call_id]
+
+    def _left(self, book: Book) -> None:
+        """Take a call that no worker holds out of where it stands."""
+        entry, lane = book.entry, book.entry.lane
+        if book.state is State.READY:
+            lane.withdraw(entry)
+            lane.ready -= 1
+        lane.delayed -= book.state is State.DELAYED
+        lane.dead -= book.state is State.DEAD
+        if book.state in WAITS:
+            self._depth -= 1
+            self._bytes -= entry.size
+
+    async def flush(self) -> None:
+        """See `queue.contract.Queue.flush`."""
+        await trio.lowlevel.checkpoint()
+
+    def _matching(self, call: str) -> list[Book]:
+        key = self._keys.key(call)
+        if key is not None and key in self._books:
+            return [self._books[key]]
+        return [self._books[key] for key in reversed(self._by_call_id.get(call, ()))]
+
+    async def cancel(self, call: str) -> State | None:
+        """See `queue.contract.Queue.cancel`."""
+        await trio.lowlevel.checkpoint()
+        books = self._matching(call)
+        found = [book.state for book in books]
+        for book in books:
+            if book.state in {State.READY, State.DELAYED, State.DEAD}:
+                self._cancel(book)
+        return next((state for state in _LOUDEST if state in found), found[0] if found else None)
+
+    def _cancel(self, book: Book) -> None:
+        self._left(book)
+        book.state = after(book.state, Move.CANCEL)
+        book.due, book.reason, book.finished = None, "cancelled", self._clock()
+        book.keep = book.finished + self._settings.result_retention
+        self._forget.set(book.keep, book.entry.key)
+        self._drop_body(book)
+
+    async def requeue(self, call: str) -> State | None:
+        """See `queue.contract.Queue.requeue`."""
+        await trio.lowlevel.checkpoint()
+        books = self._matching(call)
+        if not books:
+            return None
+        found = books[0].state
+        if found is State.DEAD:
+            self._requeue(books[0])
+        return found
+
+    def _requeue(self, book: Book) -> None:
+        book.state = after(book.state, Move.REQUEUE)
+        entry = book.entry
+        entry.lane.dead -= 1
+        entry.attempts = 0
+        entry.rank = rank.of_time(entry.call.priority, self._clock(), entry.key)
+        book.keep, book.finished, book.reason = math.inf, None, ""
+        self._depth += 1
+        self._bytes += entry.size
+        self._ready(book)
+
+    def _select(self, which: Filter) -> Iterator[Book]:
+        """What matches, newest first."""
+        before = math.inf if which.before is None else self._keys.key(which.before) or 0
+        for key in reversed(list(self._books)):
+            book = self._books[key]
+            if key < before and which.state in {None, book.state} and which.lane in {None, book.entry.lane.name}:
+                yield book
+
+    async def find(self, call: str) -> Record | None:
+        """See `queue.contract.Queue.find`."""
+        await trio.lowlevel.checkpoint()
+        books = self._matching(call)
+        return _record(books[0]) if books else None
+
+    async def records(self, which: Filter, limit: int = 100) -> Sequence[Record]:
+        """See `queue.contract.Queue.records`."""
+        await trio.lowlevel.checkpoint()
+        return [_record(book) for book, _ in zip(self._select(which), range(limit), strict=False)]
+
+    async def request(self, call: str) -> Call | None:
+        """See `queue.contract.Queue.request`."""
+        await trio.lowlevel.checkpoint()
+        books = self._matching(call)
+        return books[0].request if books else None
+
+    async def result(self, call: str) -> Outcome | None:
+        """See `queue.contract.Queue.result`."""
+        await trio.lowlevel.checkpoint()
+        books = self._matching(call)
+        return books[0].outcome if books else None
+
+    async def requeue_all(self, which: Filter, limit: int = 1000) -> int:
+        """See `queue.contract.Queue.requeue_all`."""
+        await trio.lowlevel.checkpoint()
+        dead = (book for book in self._select(which) if book.state is State.DEAD)
+        chosen = [book for book, _ in zip(dead, range(limit), strict=False)]
+        for book in reversed(chosen):
+            self._requeue(book)
+        return len(chosen)
+
+    async def purge(self, which: Filter, limit: int = 1000) -> int:
+        """See `queue.contract.Queue.purge`."""
+        await trio.lowlevel.checkpoint()
+        free = (book for book in self._select(which) if book.state is not State.LEASED)
+        chosen = [book for book, _ in zip(free, range(limit), strict=False)]
+        for book in chosen:
+            self._remove(book)
+        return len(chosen)
+
+    def stats(self) -> QueueStats:
+        """See `queue.contract.Queue.stats`."""
+        lanes = {}
+        for name, lane in self._lanes.named.items():
+            oldest = lane.oldest_key()
+            lanes[name] = lane.stats(None if oldest is None else key_time(oldest))
+        return QueueStats(lanes=lanes, bytes=self._bytes)
+
+    def trouble(self) -> str | None:
+        """See `queue.contract.Queue.trouble`."""
+        return None
+
+    async def watch_clock(self) -> None:
+        """Bring what is due, and forget what is kept no longer; until cancelled."""
+        while True:
+            now = self._clock()
+            for key in self._due.passed(now):
+                book = self._books.get(key)
+                if book is not None and book.state is State.DELAYED and book.due is not None and book.due <= now:
+                    book.entry.lane.delayed -= 1
+                    book.state = after(book.state, Move.DUE)
+                    self._ready(book)
+            self._tidy(now)
+            with trio.move_on_after(self._due.pause(now)):
+                await self._changed.wait()
+            self._changed = trio.Event()
+
+    def _tidy(self, now: float) -> None:
+        for key in self._forget.passed(now):
+            book = self._books.get(key)
+            if book is not None and book.keep <= now:
+                self._remove(book)
+        self._known = {name: known for name, known in self._known.items() if known.until > now}
+        self._lanes.forget_idle()
+
+
+def _record(book: Book) -> Record:
+    entry, call = book.entry, book.entry.call
+    return Record(
+        id=entry.id, call_id=call.call_id or entry.id, lane=call.lane, state=book.state, attempts=entry.attempts,
+        accepted_at=call.accepted_at or key_time(entry.key), due_at=book.due, started_at=book.started,
+        finished_at=book.finished, expires_at=call.expires_at, status=book.status, reason=book.reason,
+        priority=call.priority, size=entry.size, callback_url=call.callback_url, history=book.history,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def open_queue(site: QueueSite, *, clock: Callable[[], float] = time.time) -> AsyncIterator[MemoryQueue]:
+    """An empty queue; large bodies lie in `site.directory` while it is open. `clock` is the wall clock."""
+    shelf = Shelf(site.directory / "bodies")
+    for key in shelf.present():
+        shelf.remove(key)
+    Spool(site.spool).sweep()
+    queue = MemoryQueue(site.settings, shelf, clock)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(queue.watch_clock)
+        yield queue
+        nursery.cancel_scope.cancel()
+
+
+@hookimpl
+def faasd_py_register_queues(register: RegisterQueue) -> None:
+    """Offer "memory"."""
+    register("memory", open_queue, CAPABILITIES)

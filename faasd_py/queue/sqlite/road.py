@@ -1,0 +1,537 @@
+"""The loop's side of the road put → lease → start → settle: lanes in memory, jobs to the commit thread and back.
+
+Each lane has calls at hand, a bounded window on the front of its order. Its `mark` is where the window ends: a READY
+call on record that is not beyond the mark is in memory (at hand, or held by a worker). What lies beyond is on record
+only, until a refill reads on from the mark. Jobs land in the order in which they were done, and that is enough to keep
+this true: see `Refill`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
+from hashlib import blake2b
+from heapq import heapify
+from math import ceil
+from typing import Final
+
+import msgspec
+
+from faasd_py.config import QueueSettings
+from faasd_py.core.call import Call, Lease, Spooled
+from faasd_py.core.errors import IllegalMove, QueueFull, QueueUnavailable
+from faasd_py.core.lifecycle import Move, State, after
+from faasd_py.core.outcome import Outcome, Verdict
+from faasd_py.queue import rank
+from faasd_py.queue.contract import Accepted
+from faasd_py.queue.entry import Entry, Phase
+from faasd_py.queue.keys import Keys
+from faasd_py.queue.lane import Lane
+from faasd_py.queue.lanes import Lanes
+from faasd_py.queue.spool import Shelf
+from faasd_py.queue.sqlite import rows
+from faasd_py.queue.sqlite.committer import Committer
+from faasd_py.queue.sqlite.jobs import Ask, Batch, Put, Settle, Start
+from faasd_py.queue.sqlite.refill import Refill
+from faasd_py.queue.sqlite.schema import ANSWER_APART, CRASHED, SHELVED
+
+WINDOW: Final = 512
+"""Calls at hand in a lane, after a refill; twice as many before it is cut."""
+LOW: Final = 256
+"""Fewer at hand, and more on record: read on."""
+WINDOW_BYTES: Final = 64 << 20
+"""Bytes at hand in all lanes together, nearly."""
+
+
+class SqliteLane(Lane):
+    """A lane with its window. `fusing` counts the calls being written whose attempt is on record with them."""
+
+    __slots__ = ("fusing", "gone", "id", "mark", "oldest_beyond")
+
+    def __init__(self, name: str, number: int) -> None:
+        super().__init__(name)
+        self.id = number
+        self.mark: tuple[int, int] = (rank.END, 0)
+        self.gone: set[int] | None = None
+        """While a refill is under way: what it may have read although it left meanwhile."""
+        self.fusing = 0
+        self.oldest_beyond: int | None = None
+        """The oldest key beyond the mark, when last looked."""
+
+    def covers(self, entry: Entry) -> bool:
+        """The entry's place is not beyond the mark."""
+        return (entry.rank, entry.key) <= self.mark
+
+    @property
+    def complete(self) -> bool:
+        """All READY calls are in memory."""
+        return self.mark[0] == rank.END
+
+    def cut(self, count: int, size: int) -> list[Entry]:
+        """Shorten the window to `count` entries and `size` bytes; those cut off are returned."""
+        live = sorted(item for item in self.heap if item[2].phase is Phase.WAITING)
+        end = total = 0
+        for item in live[:count]:
+            total += item[2].size
+            if total > size and end:
+                break
+            end += 1
+        self.mark = live[end - 1][:2]
+        off = [item[2] for item in live[end:] if not item[2].fused]
+        for entry in off:
+            self.withdraw(entry)
+        self.heap = [item for item in live if item[2].phase is Phase.WAITING]
+        heapify(self.heap)
+        return off
+
+
+class Road:
+    """What a worker and the gateway need of the queue."""
+
+    def __init__(
+        self,
+        settings: QueueSettings,
+        keys: Keys,
+        shelf: Shelf,
+        committer: Committer,
+        clock: Callable[[], float],
+        notice_due: Callable[[float], None],
+        notice_surplus: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._shelf = shelf
+        self._committer = committer
+        self._submit = committer.submit
+        self._clock = clock
+        self._notice_due = notice_due
+        self._notice_surplus = notice_surplus
+        self._lanes: Lanes[SqliteLane] = Lanes(self._make_lane)
+        self._by_id: dict[int, SqliteLane] = {}
+        self._near: dict[int, Entry] = {}
+        """What is at hand or held, by key."""
+        self._frozen: dict[int, Entry | None] = {}
+        """Keys that must not come to hand now, with the entries that were about to."""
+        self._depth = 0
+        self._bytes = 0
+        self._quarantined = 0
+        self._trouble: str | None = None
+        self.next_lane = self._lanes.next_lane
+        self.leave = self._lanes.leave
+
+    def _make_lane(self, name: str) -> SqliteLane:
+        number = self.number(name)
+        lane = self._by_id[number] = SqliteLane(name, number)
+        return lane
+
+    def number(self, name: str) -> int:
+        """The lane's number on record: a digest of its name with the store's own key, so no table is asked for it."""
+        node = self._keys.node.to_bytes(8, "big")
+        return int.from_bytes(blake2b(name.encode(), digest_size=8, key=node).digest(), "big") >> 1
+
+    async def put(self, call: Call) -> Accepted:
+        """See `queue.contract.Queue.put`."""
+        job = self._new(call)
+        size = job.entry.size
+        if self._trouble is not None:
+            raise QueueUnavailable(self._trouble)
+        if self._depth >= self._settings.max_depth:
+            raise QueueFull(f"the queue is full: {self._depth} calls wait (max_depth)")
+        if self._bytes + size > self._settings.max_bytes:
+            raise QueueFull(f"the queue is full: {self._bytes} bytes wait (max_bytes)")
+        self._send(job)
+        await job.wait()
+        if job.duplicate is not None:
+            return job.duplicate
+        identity = job.entry.id
+        return Accepted(id=identity, call_id=call.call_id or identity)
+
+    def _send(self, job: Put) -> None:
+        self._expect(job)
+        self._submit(job)
+
+    def _expect(self, job: Put) -> None:
+        """Count a call that is about to be written."""
+        job.lane.pending += 1
+        self._depth += 1
+        self._bytes += job.entry.size
+        if job.entry.fused:
+            job.lane.fusing += 1
+
+    def _new(self, call: Call) -> Put:
+        """The job that keeps a call. Raises what msgspec raises for a call that is none."""
+        now = self._clock()
+        key = self._keys.new(now)
+        lane = self._lanes.named.get(call.lane) or self._lanes.get(call.lane)
+        head, body, flags = rows.pack(call)
+        spooled = call.body if flags & SHELVED and isinstance(call.body, Spooled) else None
+        if spooled is not None:
+            place = Spooled(path=str(self._shelf.path(key)), size=spooled.size)
+            call = msgspec.structs.replace(call, body=place)
+        entry = Entry(key, self._keys.text(key), lane, rank.of_key(call.priority, key), call, call.size, flags=flags)
+        due = call.not_before
+        if due is not None and due > now:
+            job = self._later(entry, lane, head, due)
+        else:
+            job = self._at_once(entry, lane, head, now)
+        job.body, job.spooled = body, spooled
+        return job
+
+    def _later(self, entry: Entry, lane: SqliteLane, head: bytes, due: float) -> Put:
+        entry.rank = rank.of_time(entry.call.priority, due, entry.key)
+        state = after(None, Move.PUT_LATER)
+        row = (
+            entry.key, lane.id, int(state), entry.rank, rank.milliseconds(due), 0, entry.flags, entry.size,
+            entry.call.call_id, head, None,
+        )  # fmt: skip
+        return Put(entry, lane, row, due)
+
+    def _at_once(self, entry: Entry, lane: SqliteLane, head: bytes, now: float) -> Put:
+        """READY at once; LEASED on record already when a worker is waiting for just this one.
+
+        Then a crash would count an attempt that may not have begun, so a call that allows one attempt, or none after a
+        crash, is not written that way.
+        """
+        call = entry.call
+        state, started = 0, None
+        if (
+            len(lane.lot) > lane.fusing + lane.count
+            and call.on_crash
+            and (call.max_attempts is None or call.max_attempts > 1)
+        ):
+            entry.fused = True
+            entry.attempts = 0
+            state, started = 1, now
+        row = (
+            entry.key, lane.id, state, entry.rank, None, state, entry.flags, entry.size, call.call_id, head, started,
+        )  # fmt: skip
+        return Put(entry, lane, row, None)
+
+    async def wait_ready(self, lane: str) -> None:
+        """See `queue.contract.Queue.wait_ready`."""
+        here = self._lanes.get(lane)
+        while not here.count:
+            self._read_on(here)
+            await here.lot.park()
+            here = self._lanes.get(lane)
+
+    def lease_nowait(self, lane: str) -> Lease | None:
+        """See `queue.contract.Queue.lease_nowait`."""
+        here = self._lanes.named.get(lane)
+        if here is None:
+            return None
+        entry = self._lanes.take(here)
+        if here.count < LOW and not here.complete:
+            self._read_on(here)
+        if entry is None:
+            return None
+        return Lease(
+            key=entry.key,
+            id=entry.id,
+            call=entry.call,
+            attempt=entry.attempts + 1,
+            crashed=entry.crashed,
+            token=entry,
+        )
+
+    async def start(self, lease: Lease) -> None:
+        """See `queue.contract.Queue.start`."""
+        entry = _held(lease)
+        if entry.phase is not Phase.HELD:
+            raise IllegalMove("cannot start a call that is started already")
+        entry.phase = Phase.STARTED
+        if entry.fused:
+            return
+        job = Start(entry, entry.lane)  # type: ignore[arg-type]
+        self._submit(job)
+        await job.wait()
+
+    async def settle(
+        self, lease: Lease, verdict: Verdict, outcome: Outcome | None = None, callback: Call | None = None
+    ) -> None:
+        """See `queue.contract.Queue.settle`."""
+        entry = _held(lease)
+        after(State.LEASED, verdict.move)
+        follow = None if callback is None else self._new(callback)
+        if verdict.move is Move.RELEASE and follow is None and not entry.fused and entry.phase is Phase.HELD:
+            self._hand_back(entry)
+            return
+        job = self._settlement(entry, verdict, outcome)
+        job.callback = follow
+        if follow is not None:
+            self._expect(follow)
+        self._ended(entry, job)
+        self._submit(job)
+
+    def _hand_back(self, entry: Entry) -> None:
+        """A lease of which nothing is on record."""
+        lane = entry.lane
+        lane.leased -= 1
+        lane.ready += 1
+        self._lanes.arrived(lane, entry)  # type: ignore[arg-type]
+
+    def _settlement(self, entry: Entry, verdict: Verdict, outcome: Outcome | None) -> Settle:
+        lane: SqliteLane = entry.lane  # type: ignore[assignment]
+        started = entry.phase is Phase.STARTED
+        was_leased = started or entry.fused
+        entry.attempts += started
+        if verdict.move is Move.RELEASE:
+            job = Settle(entry, lane, verdict.move, (entry.attempts, entry.flags & ~CRASHED, entry.key))
+            job.kept = entry.kept
+        else:
+            job = self._ending(entry, lane, verdict, outcome)
+        job.was_leased = was_leased
+        return job
+
+    def _ending(self, entry: Entry, lane: SqliteLane, verdict: Verdict, outcome: Outcome | None) -> Settle:
+        now, settings = self._clock(), self._settings
+        status, blob, apart, line = None, None, None, None
+        flags = entry.flags & ~(CRASHED | ANSWER_APART)
+        if outcome is not None:
+            status = outcome.status
+            blob = rows.pack_outcome(outcome, settings.max_result)
+            line = (entry.attempts, outcome.started_at, outcome.duration, outcome.status, verdict.reason)
+        elif entry.phase is Phase.STARTED:
+            line = (entry.attempts, now, 0.0, 0, verdict.reason)
+        history = rows.add_line(entry.history, line) if line is not None else entry.history or None
+        kept = len(blob) if blob is not None else 0
+        if blob is not None and kept > 2 * rows.INLINE:
+            blob, apart, flags = None, blob, flags | ANSWER_APART
+        state, place = after(State.LEASED, verdict.move), entry.rank
+        due: float | None = None
+        keep: int | None = None
+        finished: float | None = now
+        if verdict.move is Move.RETRY:
+            due, finished = now + max(0.0, verdict.wait), None
+            place = rank.of_time(entry.call.priority, due, entry.key)
+        else:
+            keep = ceil(now + self._retention(state, status))
+        row = (
+            int(state), place, None if due is None else rank.milliseconds(due), entry.attempts, flags, finished,
+            status, verdict.reason or None, keep, kept, blob, history, entry.key,
+        )  # fmt: skip
+        job = Settle(entry, lane, verdict.move, row)
+        job.kept, job.answer, job.due = kept, apart, due
+        return job
+
+    def _retention(self, state: State, status: int | None) -> float:
+        failed = state is State.DEAD or (state is State.DONE and status is not None and status >= 400)
+        return self._settings.failure_retention if failed else self._settings.result_retention
+
+    def _ended(self, entry: Entry, job: Settle) -> None:
+        """The entry leaves memory; the figures tell of it at once."""
+        entry.phase = Phase.OVER
+        lane = job.lane
+        lane.leased -= 1
+        self._near.pop(entry.key, None)
+        if lane.gone is not None:
+            lane.gone.add(entry.key)
+        if job.move is Move.RETRY:
+            lane.delayed += 1
+        elif job.move is Move.RELEASE:
+            lane.ready += 1
+        else:
+            self._depth -= 1
+            self._bytes -= entry.size
+            lane.dead += job.move is Move.BURY
+
+    def _read_on(self, lane: SqliteLane) -> None:
+        """Have the next READY calls read from the record, unless all are at hand or that is under way."""
+        if lane.complete or lane.gone is not None:
+            return
+        lane.gone = set()
+        room = max(0, self._lane_bytes() - lane.bytes)
+        self._submit(Refill(self, lane, max(1, WINDOW - lane.count), room))
+
+    def _lane_bytes(self) -> int:
+        return WINDOW_BYTES // max(8, len(self._lanes.named))
+
+    def land(self, batch: Batch) -> None:
+        """A transaction is done: bring memory up to it and wake who waited."""
+        self._heed(batch)
+        for put in batch.puts:
+            self._put_landed(put)
+            put.finish()
+        for start in batch.starts:
+            if start.error is not None and start.entry.phase is Phase.STARTED:
+                start.entry.phase = Phase.HELD
+            start.finish()
+        for settle in batch.settles:
+            self._settle_landed(settle)
+        for ask in batch.asks:
+            (ask.land if ask.error is None else ask.fail)()
+            ask.finish()
+        if batch.stop is not None:
+            batch.stop.finish()
+
+    def _heed(self, batch: Batch) -> None:
+        was, self._trouble = self._trouble, batch.trouble
+        if batch.kept > self._settings.max_results_bytes:
+            self._notice_surplus()
+        if was is not None and batch.trouble is None:
+            for lane in self._lanes.named.values():
+                if lane.lot and not lane.count:
+                    self._read_on(lane)
+
+    def _put_landed(self, put: Put) -> None:
+        entry, lane = put.entry, put.lane
+        lane.pending -= 1
+        if entry.fused:
+            lane.fusing -= 1
+        if put.error is not None or put.duplicate is not None:
+            self._depth -= 1
+            self._bytes -= entry.size
+        elif put.due is not None:
+            lane.delayed += 1
+            self._notice_due(put.due)
+        else:
+            lane.ready += 1
+            self.place(entry, lane)
+
+    def place(self, entry: Entry, lane: SqliteLane) -> None:
+        """A call that is READY: to hand, or left on record when its place is beyond the mark."""
+        if lane.gone is not None:
+            lane.gone.discard(entry.key)
+        if entry.key in self._frozen:
+            self._frozen[entry.key] = self._frozen[entry.key] or entry
+        elif entry.fused or (entry.rank, entry.key) <= lane.mark:
+            self._near[entry.key] = entry
+            self._lanes.arrived(lane, entry)
+            if lane.count > 2 * WINDOW or lane.bytes > 2 * self._lane_bytes():
+                self._cut(lane)
+        else:
+            self._lanes.announce(lane)
+            if lane.lot and not lane.count:
+                self._read_on(lane)
+
+    def refilled(
+        self, lane: SqliteLane, mark: tuple[int, int], found: list[rows.Waiting], damaged: list[tuple[int, str]]
+    ) -> None:
+        """A refill landed."""
+        gone, lane.gone = lane.gone or set(), None
+        lane.mark = mark
+        for size, _reason in damaged:
+            lane.ready -= 1
+            self._depth -= 1
+            self._bytes -= size
+            self._quarantined += 1
+        for row in found:
+            if row.key not in self._near and row.key not in gone:
+                self.place(self._entry(row, lane), lane)
+        if lane.lot and not lane.count:
+            self._read_on(lane)
+
+    def _entry(self, row: rows.Waiting, lane: SqliteLane) -> Entry:
+        return Entry(
+            row.key, self._keys.text(row.key), lane, row.rank, row.call, row.size, row.attempts,
+            crashed=bool(row.flags & CRASHED), kept=row.kept, history=row.history, flags=row.flags,
+        )  # fmt: skip
+
+    def came_due(self, found: list[rows.Waiting], damaged: list[tuple[int, int]]) -> None:
+        """Calls that were DELAYED are READY; the damaged among them, by lane and size, are gone."""
+        for lane_id, size in damaged:
+            self.left(lane_id, State.DELAYED, size)
+            self._quarantined += 1
+        for row in found:
+            lane = self._by_id.get(row.lane) or self._lanes.get(row.call.lane)
+            lane.delayed -= 1
+            lane.ready += 1
+            self.place(self._entry(row, lane), lane)
+
+    def revived(self, found: list[rows.Waiting]) -> None:
+        """Calls that were DEAD are READY."""
+        for row in found:
+            lane = self._by_id.get(row.lane) or self._lanes.get(row.call.lane)
+            lane.dead -= 1
+            lane.ready += 1
+            self._depth += 1
+            self._bytes += row.size
+            self.place(self._entry(row, lane), lane)
+
+    async def do(self, job: Ask) -> None:
+        """Have a job done and wait until it has landed.
+
+        Raises:
+            FaasdError: it was not done.
+        """
+        self._submit(job)
+        await job.wait()
+
+    async def flush(self) -> None:
+        """See `queue.contract.Queue.flush`.
+
+        Raises:
+            QueueUnavailable: what was settled cannot be recorded now; it is held and tried again.
+        """
+        await self.do(Ask())
+
+    async def _settled(self) -> None:
+        """As `flush`, but what cannot be recorded now is no error: the record is behind, and `trouble` says so."""
+        with suppress(QueueUnavailable):
+            await self.flush()
+
+    def forget_idle(self) -> None:
+        """Drop the lanes that hold nothing."""
+        for lane in self._lanes.forget_idle():
+            del self._by_id[lane.id]
+
+    def freeze(self, keys: Iterable[int]) -> list[int]:
+        """Keep calls from coming to hand until `thaw`; which they are: those that a worker holds are not among them."""
+        frozen = []
+        for key in keys:
+            entry = self._near.get(key)
+            if entry is not None and entry.phase is not Phase.WAITING:
+                continue
+            if entry is not None:
+                entry.lane.withdraw(entry)
+                del self._near[key]
+            self._frozen[key] = entry
+            frozen.append(key)
+        return frozen
+
+    def thaw(self, keys: Iterable[int], gone: Container[int] = ()) -> None:
+        """Undo `freeze`; the calls among `gone` are no longer READY."""
+        for key in keys:
+            entry = self._frozen.pop(key, None)
+            if entry is not None and key not in gone:
+                self.place(entry, entry.lane)  # type: ignore[arg-type]
+
+    def fused(self, keys: Iterable[int]) -> frozenset[int]:
+        """Those of the frozen calls that are LEASED on record although they are READY."""
+        return frozenset(key for key in keys if (entry := self._frozen.get(key)) is not None and entry.fused)
+
+    def left(self, lane_id: int, state: State, size: int) -> None:
+        """A call that no worker held is gone from a state."""
+        lane = self._by_id.get(lane_id)
+        if state in {State.READY, State.DELAYED}:
+            self._depth -= 1
+            self._bytes -= size
+        if lane is not None:
+            lane.ready -= state is State.READY
+            lane.delayed -= state is State.DELAYED
+            lane.dead -= state is State.DEAD
+
+    def _cut(self, lane: SqliteLane) -> None:
+        if lane.gone is None and lane.count > 1:
+            for entry in lane.cut(WINDOW, self._lane_bytes()):
+                del self._near[entry.key]
+
+    def _settle_landed(self, settle: Settle) -> None:
+        if settle.callback is not None:
+            self._put_landed(settle.callback)
+        if settle.due is not None:
+            self._notice_due(settle.due)
+        elif settle.move is Move.RELEASE:
+            old = settle.entry
+            entry = Entry(
+                old.key, old.id, old.lane, old.rank, old.call, old.size, old.attempts, kept=old.kept,
+                history=old.history, flags=old.flags & ~CRASHED,
+            )  # fmt: skip
+            self.place(entry, settle.lane)
+
+
+def _held(lease: Lease) -> Entry:
+    entry = lease.token
+    if not isinstance(entry, Entry) or entry.phase not in {Phase.HELD, Phase.STARTED}:
+        raise IllegalMove("cannot settle or start a lease that is settled already")
+    return entry
