@@ -249,8 +249,8 @@ class Daemon:
         return self.show(call)
 
     def spooled(self) -> list[Path]:
-        """The files of large bodies that lie in the state directory."""
-        store = (".db", ".db-wal", ".db-shm", "lock")
+        """The files in the state directory that are not the store itself: large bodies."""
+        store = (".sqlite", ".sqlite-wal", ".sqlite-shm", "lock", "reserve")
         return [path for path in self.state.rglob("*") if path.is_file() and not path.name.endswith(store)]
 
 

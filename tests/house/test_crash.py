@@ -35,13 +35,10 @@ def recorded(daemon: Daemon) -> Counter[str]:
     return found
 
 
-def leftovers(daemon: Daemon) -> list[str]:
-    """Files in the state and runtime directories that are not the store itself, its lock or an empty directory."""
-    files = [
-        path for top in (daemon.state, daemon.root / "run") for path in top.rglob("*") if not path.is_dir()
-    ]
-    names = [str(path.relative_to(daemon.root)) for path in files]
-    return [name for name in names if not name.endswith(("lock", ".db", ".db-wal", ".db-shm", ".sqlite"))]
+def leftovers(daemon: Daemon) -> list[Path]:
+    """Files in the state and runtime directories that are not the store itself or a lock."""
+    lying = [path for path in (daemon.root / "run").rglob("*") if not path.is_dir() and path.name != "lock"]
+    return daemon.spooled() + lying
 
 
 def test_nothing_that_was_accepted_is_lost(

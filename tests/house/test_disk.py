@@ -119,8 +119,7 @@ def test_calls_drain_while_the_disk_is_full(
 
 def store(daemon: Daemon) -> Path:
     """The database file."""
-    (path,) = [path for path in daemon.state.rglob("*") if path.suffix in {".db", ".sqlite", ".sqlite3"}]
-    return path
+    return daemon.state / "queue" / "queue.sqlite"
 
 
 @pytest.fixture

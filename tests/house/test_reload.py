@@ -130,10 +130,10 @@ def test_calls_of_a_removed_function_wait_for_it(daemon: Daemon) -> None:
     api = daemon.tables["functions"].pop("api")
     reload(daemon)
     assert daemon.ask("POST", "/async-function/api/tell", b"").status == 404
-    until(lambda: daemon.state_of(call) in {"READY", "LEASED"}, what="it is due")
+    until(lambda: daemon.show(call)["attempts"] == 1, every=0.1, what="it was due, and could not run")
     daemon.tables["functions"]["api"] = api
     reload(daemon)
-    until(lambda: daemon.ran("/tell/comes-back"), what="it runs")
+    until(lambda: daemon.ran("/tell/comes-back"), within=20, what="it runs")
 
 
 def test_many_reloads_at_once_are_taken_one_after_another(daemon: Daemon) -> None:

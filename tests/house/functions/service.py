@@ -265,6 +265,7 @@ class UnixListener(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 def main():
+    time.sleep(float(os.environ.get("STARTS_AFTER", "0")))
     if path := os.environ.get("UNIX_SOCKET"):
         Path(path).unlink(missing_ok=True)
         Handler.disable_nagle_algorithm = False
