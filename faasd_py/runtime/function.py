@@ -1,0 +1,80 @@
+"""One function as the gateway and the workers see it."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from faasd_py.config import FunctionSettings
+from faasd_py.core.errors import FunctionUnavailable
+from faasd_py.runtime.contract import Invocation, Replicas, Reply, Runtime
+
+_TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\n"
+KILLED: Final = (408, _TEXT + b"X-OpenFaaS-Internal: classic-watchdog\r\n", b"Killed process.\n")
+TIMED_OUT: Final = (504, _TEXT + b"X-OpenFaaS-Internal: of-watchdog\r\n", b"exec_timeout exceeded\n")
+"""Each mode's answer when exec_timeout has passed: the watchdogs' own (OpenFaaS wire contract §5.2, §5.3)."""
+
+
+class Meter(Protocol):
+    """What a function's calls are counted with (`observe.meter.Meter` is one)."""
+
+    label: str
+    started: int
+    inflight: int
+    rows: dict[int, list[float]]
+
+    def begin(self) -> None:
+        """A call begins."""
+
+    def finish(self, status: int, seconds: float) -> None:
+        """It ended."""
+
+
+class Function:
+    """A name, its settings, and the runtime that serves it now.
+
+    `inflight` are the synchronous calls that run, counted by the gateway; `timeout_answer` is status, headers and body
+    for one that took too long. `trouble` says why it cannot be called at present, None when it can.
+    """
+
+    __slots__ = (
+        "inflight", "label", "meter", "mode", "name", "namespace", "runtime", "settings", "timeout_answer", "trouble",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, namespace: str, mode: str, settings: FunctionSettings, runtime: Runtime, meter: Meter
+    ) -> None:
+        self.name = name
+        self.namespace = namespace
+        self.label = f"{name}.{namespace}"
+        self.mode = mode
+        self.settings = settings
+        self.runtime = runtime
+        self.meter = meter
+        self.inflight = 0
+        self.trouble: str | None = None
+        self.timeout_answer = KILLED if mode == "fork" else TIMED_OUT
+
+    def __repr__(self) -> str:
+        return f"<Function {self.label} {self.mode}{f': {self.trouble}' if self.trouble else ''}>"
+
+
+class Unavailable:
+    """The runtime of a function that cannot be opened: every call fails with the reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    async def invoke(self, invocation: Invocation, reply: Reply) -> None:  # noqa: ARG002 - Runtime's shape
+        """Raises FunctionUnavailable."""
+        raise FunctionUnavailable(self.reason)
+
+    def replicas(self) -> Replicas:
+        """One is wanted, none is there."""
+        return Replicas(wanted=1, available=0)
+
+
+def mode_of(settings: FunctionSettings) -> str:
+    """The mode: as given, else what follows from `url` or `image`, else `fork`."""
+    if settings.mode is not None:
+        return settings.mode
+    return "url" if settings.url is not None else "image" if settings.image is not None else "fork"

@@ -1,0 +1,95 @@
+"""One function's runtime, kept open: a task that opens it, opens it again after a failure, and drains it at the end."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from faasd_py.config import FunctionSettings
+from faasd_py.core.errors import FaasdError
+from faasd_py.runtime.contract import Runtime
+from faasd_py.runtime.function import Function, Unavailable
+
+log: Final = logging.getLogger("faasd_py.runtime")
+_FIRST_WAIT: Final = 1.0
+_LONGEST_WAIT: Final = 60.0
+_POLL: Final = 0.02
+
+
+class Keeper:
+    """Keeps `function.runtime` open from `run` until `close`.
+
+    `opened` is set after the first try, whether it succeeded or not; `function.trouble` tells.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        settings: FunctionSettings,
+        directory: Path,
+        open_runtime: Callable[[], AbstractAsyncContextManager[Runtime]],
+    ) -> None:
+        self.function = function
+        self.settings = settings
+        """What it was opened with; the function's own may have moved on where the runtime does not look."""
+        self.opened = trio.Event()
+        self._directory = directory
+        self._open = open_runtime
+        self._closing = trio.Event()
+
+    def close(self) -> None:
+        """No new calls come: let running ones finish, then stop it."""
+        self._closing.set()
+
+    async def run(self) -> None:
+        """Returns when the runtime is closed."""
+        wait = _FIRST_WAIT
+        try:
+            while not self._closing.is_set():
+                if await self._hold():
+                    wait = _FIRST_WAIT
+                with trio.move_on_after(wait):
+                    await self._closing.wait()
+                wait = min(wait * 2, _LONGEST_WAIT)
+        finally:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    async def _hold(self) -> bool:
+        """Open it and hold it open until it is to be closed, or fails; whether it opened."""
+        function, opened = self.function, False
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            async with self._open() as runtime:
+                function.runtime, function.trouble, opened = runtime, None, True
+                self.opened.set()
+                await self._closing.wait()
+        except FaasdError as error:
+            self._failed(str(error))
+            log.error("%s cannot be called: %s", function.label, error)  # noqa: TRY400 - a sentence says it all
+        except Exception as error:  # a plug-in's failure is its function's, not the daemon's
+            self._failed(f"{type(error).__name__}: {error}")
+            log.exception("%s cannot be called", function.label)
+        return opened
+
+    def _failed(self, reason: str) -> None:
+        self.function.runtime = Unavailable(reason)
+        self.function.trouble = reason
+        self.opened.set()
+
+    async def available(self) -> None:
+        """Returns when it can answer, or is in trouble, or start_timeout has passed."""
+        await self.opened.wait()
+        with trio.move_on_after(self.settings.start_timeout):
+            while self.function.trouble is None and not _answers(self.function.runtime):  # noqa: ASYNC110 - plug-ins only tell
+                await trio.sleep(_POLL)
+
+
+def _answers(runtime: Runtime) -> bool:
+    replicas = runtime.replicas()
+    return replicas.available > 0 or not replicas.wanted
