@@ -1,5 +1,7 @@
 """`python -m faasd_py` is `faasd-py`."""
 
+from __future__ import annotations
+
 import sys
 
 from faasd_py.cli import main

@@ -79,7 +79,7 @@ def _calls(app: QuartTrio, house: House) -> None:
 
 def _many(app: QuartTrio, house: House) -> None:
     @app.post("/system/calls/requeue")
-    async def requeue() -> Response:
+    async def requeue_all() -> Response:
         asked = _asked(house, ("function", "before", "limit"), BATCH)
         return _json(Count(count=await desk.requeue_all(house.queue, asked)))
 

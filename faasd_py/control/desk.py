@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from faasd_py.control.house import Running
+from faasd_py.control.house import Function, Running
 from faasd_py.control.query import Asked
 from faasd_py.control.views import Done, FunctionView
 from faasd_py.core.call import Call
@@ -13,7 +13,6 @@ from faasd_py.core.errors import FaasdError
 from faasd_py.core.lifecycle import State
 from faasd_py.core.outcome import Outcome
 from faasd_py.queue.contract import Queue, Record
-from faasd_py.runtime.function import Function
 
 _Found = TypeVar("_Found")
 _ABILITIES: Final = {

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from faasd_py.config import Config
+from faasd_py.config import Config, FunctionSettings
+from faasd_py.observe.meter import Meter
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Queue
-from faasd_py.runtime.function import Function
+from faasd_py.runtime.contract import Runtime
 
 
 class Running(Protocol):
@@ -16,6 +17,40 @@ class Running(Protocol):
 
     def cancel(self, call: str) -> bool:
         """Stop the running attempt of a call, by queue id or X-Call-Id; whether there was one."""
+        ...
+
+
+class Function(Protocol):
+    """One function (`runtime.function.Function` is one)."""
+
+    @property
+    def name(self) -> str:
+        """Without its namespace."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """The other half of its label."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """NAME.NAMESPACE."""
+        ...
+
+    @property
+    def settings(self) -> FunctionSettings:
+        """As config.toml has them."""
+        ...
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs it."""
+        ...
+
+    @property
+    def meter(self) -> Meter:
+        """Its counters."""
         ...
 
 

@@ -52,7 +52,7 @@ class ReplicaFigures(Protocol):
 
 
 class Metrics:
-    """Counters by what they count; labels are `NAME.NAMESPACE`. Not for more than one writing thread."""
+    """Counters by what they count; labels are `NAME.NAMESPACE`. One thread writes; another may read."""
 
     def __init__(self) -> None:
         self.meters: dict[str, Meter] = {}

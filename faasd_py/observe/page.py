@@ -1,6 +1,7 @@
 """The page that Prometheus reads: names and labels as OpenFaaS has them (wire contract §3), then ours (`faasd_`).
 
-Only the control plane imports this module, because it brings prometheus_client.
+Only the control plane imports this module, because it brings prometheus_client. It runs in a thread while the loop goes
+on counting: dicts are copied before they are walked.
 """
 
 from __future__ import annotations
@@ -104,32 +105,32 @@ def asynchronous(metrics: Metrics, queue: QueueFigures | None, now: float) -> It
         "faasd_attempts",
         "Attempts of asynchronous calls, by the status they ended with.",
         ("function_name", "status"),
-        (((label, str(status)), n) for (label, status), n in metrics.attempts_by.items()),
+        (((label, str(status)), n) for (label, status), n in list(metrics.attempts_by.items())),
     )
     yield _counter(
         "faasd_dead_letters",
         "Calls that were given up, by reason.",
         ("function_name", "reason"),
-        metrics.dead_by.items(),
+        list(metrics.dead_by.items()),
     )
     yield _counter(
         "faasd_callbacks",
         "Attempts to deliver a callback, by outcome.",
         ("outcome",),
-        (((outcome,), n) for outcome, n in metrics.callbacks_by.items()),
+        (((outcome,), n) for outcome, n in list(metrics.callbacks_by.items())),
     )
     yield _counter(
         "faasd_queue_refused",
         "Calls that were not taken into the queue, by reason.",
         ("reason",),
-        (((reason,), n) for reason, n in metrics.refused_by.items()),
+        (((reason,), n) for reason, n in list(metrics.refused_by.items())),
     )
 
 
 def _openfaas_totals(metrics: Metrics) -> Iterator[Metric]:
-    submitted = [((QUEUE,), sum(metrics.accepted_by.values()))]
+    submitted = [((QUEUE,), sum(list(metrics.accepted_by.values())))]
     yield _counter("queue_worker_messages_submitted", "Calls that were accepted.", ("queue_name",), submitted)
-    processed = [((QUEUE,), sum(metrics.attempts_by.values()))]
+    processed = [((QUEUE,), sum(list(metrics.attempts_by.values())))]
     yield _counter("queue_worker_messages_processed", "Attempts that were made.", ("queue_name",), processed)
 
 

@@ -1,0 +1,96 @@
+"""hypercorn's connections on a listener of our own, so that the failure of one is nobody else's.
+
+hypercorn runs all connections in one nursery: a client that breaks off in the middle of a body can end the whole
+server (another task is sending while the 400 is to be sent), and its sends are shielded from cancellation.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from quart_trio import QuartTrio
+
+GRACE: Final = 2.0
+"""Seconds that running requests get when the control plane is told to stop."""
+_log: Final = logging.getLogger("faasd_py.control")
+
+
+class Connections:
+    """The connections of one app."""
+
+    def __init__(self, app: QuartTrio) -> None:
+        self._app = app
+        self._asgi = ASGIWrapper(app)
+        self._config = _config()
+        self._context = WorkerContext(None)
+        self._open: set[trio.SocketStream] = set()
+        self._stopping = False
+        self._empty = trio.Event()
+
+    async def serve(self, listener: socket.socket, stop: Callable[[], Awaitable[None]]) -> None:
+        """Serve until `stop` returns, and GRACE seconds more for what runs; or until cancelled."""
+        async with trio.open_nursery() as background:
+            self._app.nursery = background
+            await self._app.startup()
+            await self._accept_until(listener, stop)
+            await self._app.shutdown()
+            background.cancel_scope.cancel()
+
+    async def _accept_until(self, listener: socket.socket, stop: Callable[[], Awaitable[None]]) -> None:
+        # a duplicate, because closing the listener is up to whoever opened it
+        accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener.dup()))
+        serve = partial(trio.serve_listeners, self._handle, [accepting])
+        async with trio.open_nursery() as handlers:
+            handlers.start_soon(self._break_off)
+            async with accepting, trio.open_nursery() as nursery:
+                nursery.start_soon(partial(serve, handler_nursery=handlers))
+                await stop()
+                nursery.cancel_scope.cancel()
+            self._stopping = True
+            self._check_empty()
+            await self._context.terminated.set()
+            handlers.cancel_scope.deadline = trio.current_time() + GRACE
+
+    async def _handle(self, stream: trio.SocketStream) -> None:
+        self._open.add(stream)
+        connection = TCPServer(self._asgi, self._config, self._context, ConnectionState({}), stream)  # type: ignore[arg-type]  # it takes plain streams too
+        try:
+            await connection.run()
+        except Exception as error:  # noqa: BLE001  # whatever one connection raises, also as a group, is its own
+            _log.debug("a connection failed", exc_info=error)
+        finally:
+            stream.socket.close()
+            self._open.discard(stream)
+            self._check_empty()
+
+    def _check_empty(self) -> None:
+        if self._stopping and not self._open:
+            self._empty.set()
+
+    async def _break_off(self) -> None:
+        """Close what is left when the house is cancelled: sends to a client who does not read heed nothing else."""
+        try:
+            await self._empty.wait()
+        finally:
+            for stream in self._open:
+                stream.socket.close()
+
+
+def _config() -> Config:
+    config = Config()
+    config.accesslog = None
+    config.errorlog = _log
+    config.include_server_header = False
+    config.read_timeout = None  # it would fire while a handler works
+    config.keep_alive_timeout = 3600.0  # the door closes idle connections itself
+    return config
