@@ -15,20 +15,9 @@ MAX_HEAD: Final = 64 * 1024
 MAX_HEADERS: Final = 256
 _LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)[ \r]")
 _NAMES: Final = b"|".join(sorted(fields.HOP_BY_HOP | {b"content-length"}))
+_cutter: Final = fields.Cutter(fields.HOP_BY_HOP)
+_NAMELESS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"content-length"})
 _find: Final = re.compile(rb"\r\n(%b):[ \t]*([^\r]*)" % _NAMES, re.IGNORECASE).findall
-
-
-class _Witness:
-    """What llhttp tells about a head."""
-
-    __slots__ = ("heads",)
-
-    def __init__(self) -> None:
-        self.heads = 0
-
-    def on_headers_complete(self) -> None:
-        """One head is complete."""
-        self.heads += 1
 
 
 class AnswerHead:
@@ -38,7 +27,17 @@ class AnswerHead:
     the body is chunked when `chunked`, else it ends with the connection.
     """
 
-    __slots__ = ("chunked", "headers", "keep_alive", "length", "status", "upgrade")
+    status: int
+    headers: bytes
+    keep_alive: bool
+    length: int | None = None
+    chunked = False
+    upgrade = b""
+    heads = 0
+
+    def on_headers_complete(self) -> None:
+        """llhttp: a head is complete."""
+        self.heads += 1
 
     def __init__(self, head: bytes, method: bytes) -> None:
         """Read a whole head, up to and with its blank line.
@@ -46,48 +45,45 @@ class AnswerHead:
         Raises:
             BadAnswer: it is not HTTP.
         """
-        self._accept(head)
-        line = _LINE.match(head)
-        if line is None:
-            raise BadAnswer("the answer's status line is malformed")
-        if head.count(b"\r\n") > MAX_HEADERS + 2:
-            raise BadAnswer(f"the answer has more than {MAX_HEADERS} header fields")
-        self.status = int(line[2])
-        self.keep_alive = line[1] == b"1"
-        self.length: int | None = None
-        self.chunked = False
-        self.upgrade = b""
-        start = head.index(b"\r\n") + 2
-        rare: dict[bytes, list[bytes]] | None = None
-        for name, value in _find(head, start - 2):
-            lower = name.lower()
-            if lower == b"content-length":
-                self.length = int(value)
-            else:
-                rare = rare or {}
-                rare.setdefault(lower, []).append(value.strip(b" \t"))
-        self.headers = head[start:-2]
-        if rare is not None:
-            self._apply(rare, line[1])
-        if method == b"HEAD" or self.status in BODILESS:
-            self.length = 0
-            self.chunked = False
-
-    @staticmethod
-    def _accept(head: bytes) -> None:
-        """Llhttp's verdict."""
-        witness = _Witness()
         try:
-            HttpResponseParser(witness).feed_data(head)
+            HttpResponseParser(self).feed_data(head)
         except HttpParserUpgrade:
             pass
         except HttpParserError as error:
             raise BadAnswer(f"the answer's head is malformed: {error}") from None
-        if witness.heads != 1:
-            raise BadAnswer("the answer's head is malformed")
+        line = _LINE.match(head)
+        if line is None or self.heads != 1:
+            raise BadAnswer("the answer's status line is malformed")
+        if head.count(b"\r\n") > MAX_HEADERS + 2:
+            raise BadAnswer(f"the answer has more than {MAX_HEADERS} header fields")
+        minor, status = line.groups()
+        self.status = int(status)
+        self.keep_alive = minor == b"1"
+        self._scan_fields(head, head.index(b"\r\n") + 2, minor)
+        if method == b"HEAD" or self.status in BODILESS:
+            self.length = 0
+            self.chunked = False
+
+    def _scan_fields(self, head: bytes, start: int, minor: bytes) -> None:
+        rare: dict[bytes, list[bytes]] | None = None
+        for raw_name, value in _find(head, start - 2):
+            name = raw_name.lower()
+            if name == b"content-length":
+                self.length = int(value)
+            else:
+                rare = rare or {}
+                rare.setdefault(name, []).append(value.strip(b" \t"))
+        if rare is None:
+            self.headers = head[start:-2]
+            return
+        self.headers = _cutter.cut(head, start)
+        if len(rare) == 1 and rare.get(b"connection") == [b"keep-alive"]:
+            self.keep_alive = True
+        else:
+            self._apply(rare, minor)
 
     def _apply(self, rare: dict[bytes, list[bytes]], minor: bytes) -> None:
-        """Act on hop-by-hop fields and take them out."""
+        """Act on hop-by-hop fields."""
         named = {token for value in rare.get(b"connection", ()) for token in fields.tokens(value)}
         if b"close" in named:
             self.keep_alive = False
@@ -100,4 +96,5 @@ class AnswerHead:
             self.chunked = True
         if self.status == 101:
             self.upgrade = b", ".join(rare.get(b"upgrade", ()))
-        self.headers = fields.without(self.headers, *fields.HOP_BY_HOP, *(named - {b"content-length"}))
+        if named - _NAMELESS:
+            self.headers = fields.without(self.headers, *(named - _NAMELESS))

@@ -10,7 +10,7 @@ import trio
 
 from faasd_py.http.dial import Dial, dial_tcp, dial_unix
 from faasd_py.http.errors import ConnectFailed, PeerClosed
-from faasd_py.http.message import Reply, Request, Source
+from faasd_py.http.message import Reply, Source, opening
 from faasd_py.http.peer import NotSent, Peer
 from faasd_py.http.sweeper import Sweeper
 from faasd_py.http.tls import TlsWire
@@ -46,7 +46,7 @@ class Pool:
         self._read_timeout = read_timeout
         self._write_timeout = write_timeout
         self._sweeper = Sweeper()
-        self._idle: deque[tuple[float, Peer]] = deque()
+        self._idle: deque[Peer] = deque()
         self._closed = False
 
     @property
@@ -84,14 +84,16 @@ class Pool:
             PeerTimeout: it made no progress in time (a PeerClosed).
             BadAnswer: what it sent is not HTTP.
         """
-        request = Request(method, target, headers, body, length, source, upgrade)
+        if body is not None or length == 0:
+            source = None
+        data = opening(method, target, headers, body, length, upgrade)
         while True:
             peer = self._take()
             fresh = peer is None
             if peer is None:
                 peer = await self._open()
             try:
-                keep = await peer.run(request, reply)
+                keep = await peer.run(data, method, source, length, reply, upgrade)
             except NotSent as error:
                 peer.close()
                 if fresh:
@@ -109,7 +111,7 @@ class Pool:
     def close_idle(self) -> None:
         """Close every connection that waits for a request."""
         while self._idle:
-            self._idle.popleft()[1].close()
+            self._idle.popleft().close()
 
     async def aclose(self) -> None:
         """Close what is idle now; what is in use closes when it is done."""
@@ -121,27 +123,31 @@ class Pool:
         """The idle connection that was used last and is still alive."""
         idle = self._idle
         while idle:
-            expires, peer = idle.pop()
-            if expires > self._sweeper.now() and not peer.stale():
+            peer = idle.pop()
+            if not peer.stale() and peer.idle_until > self._sweeper.now():
                 return peer
             peer.close()
         return None
 
     def _give(self, peer: Peer) -> None:
-        if self._closed or len(self._idle) >= self._max_idle:
+        idle = self._idle
+        if self._closed or len(idle) >= self._max_idle:
             peer.close()
             return
-        self._idle.append((self._sweeper.now() + self._idle_timeout, peer))
-        if len(self._idle) > 1:
+        now = self._sweeper.now()
+        peer.idle_until = now + self._idle_timeout
+        idle.append(peer)
+        if idle[0].idle_until <= now:
             self._close_expired()
 
     def _close_expired(self) -> None:
         """The oldest lie on the left."""
         now, idle = self._sweeper.now(), self._idle
-        while idle and idle[0][0] <= now:
-            idle.popleft()[1].close()
+        while idle and idle[0].idle_until <= now:
+            idle.popleft().close()
 
     async def _open(self) -> Peer:
+        self._sweeper.use_clock()
         sock = await self._dial()
         if self._tls is None:
             return self._peer(Peer(PlainWire(sock), self._sweeper, self._read_timeout, self._write_timeout))

@@ -9,13 +9,13 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 import trio
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from httptools import HttpParserError, HttpRequestParser
 
 from faasd_py.http.body import ChunkedBody, FixedBody
 from faasd_py.http.chunked import Dechunker
 from faasd_py.http.errors import BadChunk, ConnectionLost, Refused, WireError
 from faasd_py.http.exchange import DRAIN_LIMIT, Exchange
-from faasd_py.http.head import MAX_TARGET, refusal_of_head
+from faasd_py.http.head import MAX_TARGET, RequestHead, refusal_of_head
 from faasd_py.http.link import Link
 from faasd_py.http.status import one_line
 from faasd_py.http.wire import SMALL, Wire
@@ -30,23 +30,10 @@ DRAIN_TIME: Final = 5.0
 _log: Final = logging.getLogger("faasd_py.http")
 
 
-class HeadWitness:
-    """What llhttp tells about a head."""
-
-    __slots__ = ("heads",)
-
-    def __init__(self) -> None:
-        self.heads = 0
-
-    def on_headers_complete(self) -> None:
-        """One head is complete."""
-        self.heads += 1
-
-
 class Connection(Link):
     """One client. `exchange` is the one that is running; `exchange_by` when it must be done."""
 
-    __slots__ = ("_witness", "exchange", "exchange_by", "peer", "scope", "server")
+    __slots__ = ("exchange", "exchange_by", "peer", "scope", "server")
 
     def __init__(self, server: Server, wire: Wire, peer: bytes) -> None:
         limits = server.limits
@@ -56,7 +43,6 @@ class Connection(Link):
         self.exchange: Exchange | None = None
         self.exchange_by = inf
         self.scope = trio.CancelScope()
-        self._witness = HeadWitness()
 
     def due(self) -> float:
         """See Watched."""
@@ -87,40 +73,45 @@ class Connection(Link):
             pass
         finally:
             self.close()
+            self.server.forget(self)
 
     async def _serve(self) -> None:
         self.receive_by = self.sweeper.now() + self.server.limits.head_timeout
         self.sweeper.arm(self.receive_by)
         await self.wire.handshake()
         try:
-            while True:
-                exchange = await self._next()
-                if exchange is None:
-                    return
-                self.exchange = exchange
-                await self._run_handler(exchange)
-                plain = exchange.done and not exchange.closing and exchange.incoming is None
-                if not plain and not await self._settle(exchange):
-                    return
-                self.exchange = None
-                self.exchange_by = inf
+            await self._serve_requests()
         except Refused as refused:
             await self._refuse(refused)
 
-    async def _run_handler(self, exchange: Exchange) -> None:
+    async def _serve_requests(self) -> None:
+        """One after the other; a coroutine less in between is half a microsecond less a wake-up."""
         server = self.server
-        server.exchanges += 1
-        try:
-            await server.handler(exchange)
-        except WireError:
-            exchange.closing = True
-        except Exception:  # noqa: BLE001 - a handler's bug costs its own connection, and is logged in full
-            _log.exception("the handler of %r failed", exchange.target)
-            exchange.closing = True
-            if not exchange.began:
-                exchange.refusal = exchange.refusal or Refused(500, "internal error")
-        finally:
-            server.exchanges -= 1
+        while True:
+            exchange = await self._next()
+            if exchange is None:
+                return
+            self.exchange = exchange
+            server.exchanges += 1
+            try:
+                await server.handler(exchange)
+            except WireError:
+                exchange.closing = True
+            except Exception:  # noqa: BLE001 - a handler's bug costs its own connection, and is logged in full
+                self._record_bug(exchange)
+            finally:
+                server.exchanges -= 1
+            plain = exchange.done and not exchange.closing and exchange.incoming is None
+            if not plain and not await self._settle(exchange):
+                return
+            self.exchange = None
+            self.exchange_by = inf
+
+    def _record_bug(self, exchange: Exchange) -> None:
+        _log.exception("the handler of %r failed", exchange.target)
+        exchange.closing = True
+        if not exchange.began and exchange.refusal is None:
+            exchange.refusal = Refused(500, "internal error")
 
     async def _settle(self, exchange: Exchange) -> bool:
         """After an answer that was not the plain case; whether the connection can be used again."""
@@ -155,17 +146,22 @@ class Connection(Link):
         data = self.rest
         if data:
             self.rest = b""
-            await self._be_fair()
+            await self.be_fair()
+        elif self.server.draining:
+            data = self.wire.receive_nowait(SMALL) or b""
         else:
-            data = await self._first_bytes()
+            data = await self.await_bytes(SMALL, self.server.limits.idle_timeout)
         end = data.find(b"\r\n\r\n") + 4
         if end == 3 or data[0] == 13:
             data, end = await self._whole_head(data)
-        if not data:
-            return None
-        self.receive_by = inf
+            if not data:
+                return None
+            self.receive_by = inf
+        head = data[:end]
+        if end > self.server.limits.max_head:
+            raise _too_long(head)
         exchange = Exchange(self)
-        self._read_head(data[:end], exchange)
+        self.server.scanner.scan(head, exchange)
         length = exchange.length
         if length == 0:
             self.rest = data[end:]
@@ -177,36 +173,12 @@ class Connection(Link):
             self._begin_body(exchange)
         return exchange
 
-    async def _first_bytes(self) -> bytes:
-        if self.server.draining:
-            return self.wire.receive_nowait(SMALL) or b""
-        try:
-            return await self.await_bytes(SMALL, self.server.limits.idle_timeout)
-        except OSError:
-            return b""
-
-    def _read_head(self, head: bytes, exchange: Exchange) -> None:
-        server = self.server
-        if len(head) > server.limits.max_head:
-            raise _too_long(head)
-        witness = self._witness
-        witness.heads = 0
-        try:
-            HttpRequestParser(witness).feed_data(head)
-        except HttpParserUpgrade:
-            pass
-        except HttpParserError as error:
-            raise refusal_of_head(head, error) from None
-        if witness.heads != 1:
-            raise Refused(400, "the request head is malformed")
-        server.scanner.scan(head, exchange)
-
     async def _whole_head(self, data: bytes) -> tuple[bytes, int]:
         """The slow way: the head comes in pieces, or behind blank lines (RFC 9112 §2.2)."""
         limits = self.server.limits
         self.receive_by = self.sweeper.now() + limits.head_timeout
         self.sweeper.arm(self.receive_by)
-        probe, probed = HttpRequestParser(HeadWitness()), 0
+        probe, probed = HttpRequestParser(RequestHead()), 0
         while data:
             while not probed and data.startswith(b"\r\n"):
                 data = data[2:]

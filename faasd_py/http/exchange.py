@@ -14,6 +14,7 @@ from faasd_py.http.head import RequestHead
 from faasd_py.http.link import LinkDuplex
 from faasd_py.http.relay import End, relay
 from faasd_py.http.status import BODILESS, STATUS_LINES
+from faasd_py.http.wire import LARGE
 
 if TYPE_CHECKING:
     from faasd_py.http.connection import Connection
@@ -32,40 +33,26 @@ class Exchange(RequestHead):
     The client's going away raises ConnectionLost from every verb.
     """
 
-    __slots__ = (
-        "_chunked",
-        "_left",
-        "_taken",
-        "began",
-        "body",
-        "closing",
-        "connection",
-        "done",
-        "extra",
-        "incoming",
-        "refusal",
-        "status",
-        "timed_out",
-        "timeout_answer",
-    )  # fmt: skip
+    body: bytes | None = b""
+    incoming: Body | None = None
+    """The body, when it did not come whole with the head."""
+    extra = b""
+    status = 0
+    began = False
+    done = False
+    """The answer is complete."""
+    closing = False
+    """The connection ends with this answer."""
+    timed_out = False
+    timeout_answer: tuple[int, bytes, bytes] | None = None
+    refusal: Refused | None = None
+    """Why the body cannot be read."""
+    _taken = False
+    _chunked = False
+    _left: int | None = None
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.body: bytes | None = b""
-        self.incoming: Body | None = None
-        self.extra = b""
-        self.status = 0
-        self.began = False
-        self.done = False
-        """The answer is complete."""
-        self.closing = False
-        """The connection ends with this answer."""
-        self.timed_out = False
-        self.timeout_answer: tuple[int, bytes, bytes] | None = None
-        self.refusal: Refused | None = None
-        self._taken = False
-        self._chunked = False
-        self._left: int | None = None
 
     @property
     def peer(self) -> bytes:
@@ -124,10 +111,7 @@ class Exchange(RequestHead):
         """The whole answer at once: one send."""
         head = self._begin(status, headers, len(body))
         self.done = True
-        if self._muted():
-            await self._send(head)
-        else:
-            await self._send(head + body)
+        await self._send(head if self._muted() else head + body)
 
     async def start(self, status: int, headers: bytes, length: int | None) -> None:
         """Status and headers; they go out at once. `length` None: until `end`."""
@@ -183,7 +167,7 @@ class Exchange(RequestHead):
         if status == 204:
             headers = fields.without(headers, b"content-length")
         if self.extra:
-            headers += fields.missing_from(headers, self.extra)
+            headers += fields.missing_from(known, self.extra)
         if b"\ndate:" not in known:
             headers += self.connection.server.date.line()
         self.began = True
@@ -223,7 +207,12 @@ class Exchange(RequestHead):
         return self.expects or (isinstance(incoming, FixedBody) and incoming.left > DRAIN_LIMIT)
 
     async def _send(self, data: bytes) -> None:
+        connection = self.connection
         try:
-            await self.connection.send(data)
+            sent = connection.wire.send_nowait(data)
+            if sent < len(data):
+                await connection.send_rest(data, sent)
+            elif sent > LARGE // 4:
+                await connection.be_fair()
         except OSError as error:
             raise ConnectionLost(f"the client went away: {error}") from error

@@ -1,6 +1,6 @@
 """Pure. The head of a request: strict rules, and the handful of fields that are acted on.
 
-The head's bytes went through llhttp before `scan` sees them. llhttp has refused bare CR and LF, folded lines, spaces
+The head's bytes go through llhttp first. It refuses bare CR and LF, folded lines, spaces
 before a colon, NUL and control characters, repeated or malformed Content-Length, Content-Length with
 Transfer-Encoding. So every CRLF in the head ends a line and every line is `name:value`: only because of that is it
 safe to find fields with one regular expression. What llhttp lets pass and HTTP does not is refused here:
@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from httptools import HttpParserError, HttpParserInvalidMethodError
+from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
 from faasd_py.http import fields
 from faasd_py.http.errors import Refused
@@ -28,15 +28,13 @@ _HOST_BYTES: Final = (
 )
 _ACTED_ON: Final = fields.HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 _ALWAYS_CUT: Final = fields.HOP_BY_HOP | {b"host", b"expect"}
-_NEVER_CUT: Final = frozenset({b"content-length"})
+_NAMELESS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"content-length"})
+"""Members of Connection that need no further cut; Content-Length is framing and stays whatever Connection says."""
+_cutter: Final = fields.Cutter(_ALWAYS_CUT)
 
 
 class RequestHead:
     """What a request asks for. `headers` are its end-to-end lines, as they came."""
-
-    __slots__ = (
-        "expects", "fields", "headers", "host", "keep_alive", "length", "method", "target", "upgrade", "version",
-    )  # fmt: skip
 
     method: bytes
     target: bytes
@@ -47,10 +45,16 @@ class RequestHead:
     fields: dict[bytes, bytes]
     length: int | None
     """Bytes of the body; 0: none; None: chunked."""
-    upgrade: bytes
-    expects: bool
+    upgrade: bytes = b""
+    expects: bool = False
     """The client waits for 100 Continue."""
     keep_alive: bool
+    heads: int = 0
+    """How many heads llhttp saw in the bytes of this one."""
+
+    def on_headers_complete(self) -> None:
+        """llhttp: a head is complete."""
+        self.heads += 1
 
 
 class RequestScanner:
@@ -64,11 +68,19 @@ class RequestScanner:
         self._find = re.compile(pattern, re.IGNORECASE).findall
 
     def scan(self, head: bytes, into: RequestHead) -> None:
-        """Fill `into` from a whole head that llhttp accepted.
+        """Fill `into` from a whole head.
 
         Raises:
             Refused: with the status to answer.
         """
+        try:
+            HttpRequestParser(into).feed_data(head)
+        except HttpParserUpgrade:
+            pass
+        except HttpParserError as error:
+            raise refusal_of_head(head, error) from None
+        if into.heads != 1:
+            raise Refused(400, "the request head is malformed")
         line = _LINE.match(head)
         if line is None:
             raise refusal_of_line(head)
@@ -102,13 +114,11 @@ class RequestScanner:
         into.host = _checked_host(host, into)
         into.fields = seen
         into.length = length or 0
-        into.upgrade = b""
-        into.expects = False
         into.keep_alive = into.version == b"1.1"
         if rare is None:
             into.headers = _without_host(head, start, name_of_host)
         else:
-            into.headers = _apply(rare, head[start:-2], into)
+            into.headers = _apply(rare, head, start, into)
 
 
 def _checked_host(host: bytes | None, into: RequestHead) -> bytes:
@@ -129,8 +139,8 @@ def _without_host(head: bytes, start: int, name: bytes | None) -> bytes:
     return head[end:-2] if begin == start else head[start:begin] + head[end:-2]
 
 
-def _apply(rare: dict[bytes, list[bytes]], block: bytes, into: RequestHead) -> bytes:
-    """Act on the fields that most requests lack; the block without what goes no further than this hop."""
+def _apply(rare: dict[bytes, list[bytes]], head: bytes, start: int, into: RequestHead) -> bytes:
+    """Act on the fields that most requests lack; the lines without what goes no further than this hop."""
     named = {token for value in rare.get(b"connection", ()) for token in fields.tokens(value)}
     if b"close" in named:
         into.keep_alive = False
@@ -139,12 +149,14 @@ def _apply(rare: dict[bytes, list[bytes]], block: bytes, into: RequestHead) -> b
     _apply_coding(rare, into)
     if into.version == b"1.1":
         _apply_expect(rare, into)
-        if b"upgrade" in named:
+        if b"upgrade" in named and into.length == 0:
             into.upgrade = _protocol(rare.get(b"upgrade", []))
-    cut = _ALWAYS_CUT | (named - _NEVER_CUT)
-    if into.fields and named:
+    headers = _cutter.cut(head, start)
+    named -= _NAMELESS
+    if named:
         into.fields = {name: value for name, value in into.fields.items() if name not in named}
-    return fields.without(block, *cut)
+        headers = fields.without(headers, *named)
+    return headers
 
 
 def _apply_coding(rare: dict[bytes, list[bytes]], into: RequestHead) -> None:

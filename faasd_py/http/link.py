@@ -68,7 +68,7 @@ class Link:
         if data is None:
             self._streak = 0
             return await self.await_bytes(limit, self.receive_timeout)
-        await self._be_fair()
+        await self.be_fair()
         return data
 
     async def await_bytes(self, limit: int, patience: float) -> bytes:
@@ -100,12 +100,14 @@ class Link:
         """
         sent = self.wire.send_nowait(data)
         if sent < len(data):
-            await self._send_rest(memoryview(data)[sent:])
+            await self.send_rest(data, sent)
         elif sent > LARGE // 4:
-            await self._be_fair()
+            await self.be_fair()
 
-    async def _send_rest(self, data: memoryview) -> None:
+    async def send_rest(self, whole: bytes, start: int) -> None:
+        """Send from `start` on, waiting as often as it takes."""
         self._streak = 0
+        data = memoryview(whole)[start:]
         while data:
             if self.send_timeout == inf:
                 sent = await self.wire.send(data)
@@ -125,7 +127,8 @@ class Link:
             return await self.wire.send(data)
         raise OutOfTime
 
-    async def _be_fair(self) -> None:
+    async def be_fair(self) -> None:
+        """Something succeeded without waiting: now and then let the others have their turn."""
         self._streak += 1
         if self._streak >= FAIR:
             self._streak = 0

@@ -1,4 +1,4 @@
-"""What a client's request and the receiver of its answer look like."""
+"""Pure. What a client's request looks like, where its body comes from and where its answer goes."""
 
 from __future__ import annotations
 
@@ -33,40 +33,19 @@ class Reply(Protocol):
         """The peer switched protocols."""
 
 
-class Request:
-    """One request as it is sent. `headers` include Host, and Content-Length when `length` is not None and not 0."""
+def opening(
+    method: bytes, target: bytes, headers: bytes, body: bytes | None, length: int | None, upgrade: bytes
+) -> bytes:
+    """What goes out in the first send: the head, and the body when it is at hand.
 
-    __slots__ = ("body", "headers", "length", "method", "source", "target", "upgrade")
-
-    def __init__(
-        self,
-        method: bytes,
-        target: bytes,
-        headers: bytes,
-        body: bytes | None,
-        length: int | None,
-        source: Source | None,
-        upgrade: bytes,
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.body = body
-        self.length = length
-        self.source = source if body is None and length != 0 else None
-        if body is None and self.source is None:
-            self.body, self.length = b"", 0
-        self.upgrade = upgrade
-
-    def opening(self) -> bytes:
-        """What goes out in the first send: the head, and the body when it is at hand."""
-        framing = b""
-        if self.length is None:
-            framing = (
-                b"Transfer-Encoding: chunked\r\n" if self.body is None else b"Content-Length: %d\r\n" % len(self.body)
-            )
-        if self.upgrade:
-            framing += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % self.upgrade
-        return b"%b %b HTTP/1.1\r\n%b%b\r\n%b" % (
-            self.method, self.target, self.headers, framing, self.body or b"",
-        )  # fmt: skip
+    `headers` include Host, and Content-Length when `length` is not None and not 0. Without a length a body that is
+    at hand gets its Content-Length here, and one that is still arriving (`body` None) goes in chunks.
+    """
+    if length is None:
+        if body is None:
+            headers += b"Transfer-Encoding: chunked\r\n"
+        else:
+            headers += b"Content-Length: %d\r\n" % len(body)
+    if upgrade:
+        headers += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade
+    return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method, target, headers, body or b"")

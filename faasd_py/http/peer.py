@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 from typing import Final
 
@@ -13,7 +14,7 @@ from faasd_py.http.body import Body, BodyCut, ChunkedBody, FixedBody, UntilClose
 from faasd_py.http.chunked import LAST_CHUNK, Dechunker, chunk
 from faasd_py.http.errors import BadAnswer, BadChunk, PeerClosed, PeerTimeout, WireError
 from faasd_py.http.link import Link, LinkDuplex, OutOfTime
-from faasd_py.http.message import Reply, Request, Source
+from faasd_py.http.message import Reply, Source
 from faasd_py.http.sweeper import Sweeper
 from faasd_py.http.wire import SMALL, Wire
 
@@ -28,14 +29,15 @@ class NotSent(Exception):
 class Peer(Link):
     """One connection to a peer. `began`: its answer to the request at hand has begun to reach the reply."""
 
-    __slots__ = ("_poll", "began", "uses")
+    __slots__ = ("_poll", "_unsent", "began", "idle_until")
 
     def __init__(
         self, wire: Wire, sweeper: Sweeper, receive_timeout: float | None, send_timeout: float | None
     ) -> None:
         super().__init__(wire, sweeper, receive_timeout, send_timeout)
         self.began = False
-        self.uses = 0
+        self.idle_until = 0.0
+        self._unsent = b""
         poll = select.poll()
         poll.register(wire.fd, select.POLLIN | select.POLLRDHUP)
         self._poll = poll.poll
@@ -44,19 +46,28 @@ class Peer(Link):
         """An idle connection that was closed, or says what nobody asked for."""
         return bool(self._poll(0))
 
-    async def run(self, request: Request, reply: Reply) -> bool:
+    async def run(
+        self,
+        opening: bytes,
+        method: bytes,
+        source: Source | None,
+        length: int | None,
+        reply: Reply,
+        upgrade: bytes,
+    ) -> bool:
         """Send, and push the answer into `reply`; whether the connection can be used again.
 
         Raises:
             NotSent, PeerClosed, PeerTimeout, BadAnswer; and whatever `reply` or the source raise.
         """
         self.began = False
-        self.uses += 1
         try:
-            if request.source is not None:
-                return await self._run_duplex(request, request.source, reply)
-            await self._send_opening(request.opening())
-            return await self._answer(request, reply)
+            self._open_with(opening)
+            if self._unsent:
+                await self._send_unsent()
+            if source is None:
+                return await self._answer(method, reply, upgrade)
+            return await self._run_duplex(method, source, length, reply, upgrade)
         except OutOfTime:
             raise PeerTimeout("the peer made no progress in time", began=self.began) from None
         except BadChunk as error:
@@ -64,62 +75,70 @@ class Peer(Link):
         except BodyCut:
             raise PeerClosed("the peer closed in the middle of its answer", began=self.began) from None
 
-    async def _send_opening(self, data: bytes) -> None:
+    def _open_with(self, opening: bytes) -> None:
         try:
-            sent = self.wire.send_nowait(data)
+            sent = self.wire.send_nowait(opening)
         except OSError as error:
             raise NotSent(str(error)) from error
-        if sent == len(data):
-            return
-        try:
-            await self._send_rest(memoryview(data)[sent:])
-        except OSError:
-            # The peer may have answered without reading on: its answer, if any, tells.
-            return
+        if sent < len(opening):
+            self._unsent = opening[sent:]
 
-    async def _answer(self, request: Request, reply: Reply) -> bool:
+    async def _send_unsent(self) -> None:
+        unsent, self._unsent = self._unsent, b""
+        with contextlib.suppress(OSError):
+            # The peer may have answered without reading on: its answer, if any, tells.
+            await self.send_rest(unsent, 0)
+
+    async def _answer(self, method: bytes, reply: Reply, upgrade: bytes) -> bool:
         """Skip interim answers, then pass the final one on."""
         for _ in range(MAX_INTERIM):
-            head = await self._head(request.method)
+            data = self.rest
+            if not data:
+                try:
+                    data = await self.await_bytes(SMALL, self.receive_timeout)
+                except OSError as error:
+                    raise PeerClosed(f"the peer broke off before its answer: {error}") from error
+            end = data.find(b"\r\n\r\n") + 4
+            if end == 3:
+                data = await self._whole_head(data)
+                end = data.index(b"\r\n\r\n") + 4
+            if end > MAX_HEAD:
+                raise BadAnswer(f"the answer's head is over {MAX_HEAD} bytes")
+            self.rest = data[end:]
+            head = AnswerHead(data[:end], method)
             if head.status >= 200:
-                return await self._pass_on(head, request, reply)
+                return await self._pass_on(head, method, reply)
             if head.status == 101:
-                await self._tunnel(head, request, reply)
+                await self._tunnel(head, reply, upgrade)
                 return False
         raise BadAnswer(f"the peer sent more than {MAX_INTERIM} interim answers")
 
-    async def _head(self, method: bytes) -> AnswerHead:
-        data = self.rest or await self._await_answer()
-        end = data.find(b"\r\n\r\n") + 4
-        while end == 3:
+    async def _whole_head(self, data: bytes) -> bytes:
+        """The slow way: the head comes in pieces."""
+        if not data:
+            raise PeerClosed("the peer closed before its answer")
+        while b"\r\n\r\n" not in data:
             if len(data) > MAX_HEAD:
                 raise BadAnswer(f"the answer's head is over {MAX_HEAD} bytes")
             if b"\n\n" in data or not b"HTTP/".startswith(data[:5]):
                 raise BadAnswer("the answer is not HTTP")
-            data += await self._await_answer()
-            end = data.find(b"\r\n\r\n") + 4
-        if end > MAX_HEAD:
-            raise BadAnswer(f"the answer's head is over {MAX_HEAD} bytes")
-        self.rest = data[end:]
-        return AnswerHead(data[:end], method)
-
-    async def _await_answer(self) -> bytes:
-        try:
-            data = await self.await_bytes(SMALL, self.receive_timeout)
-        except OSError as error:
-            raise PeerClosed(f"the peer broke off before its answer: {error}") from error
-        if not data:
-            raise PeerClosed("the peer closed before its answer")
+            try:
+                more = await self.await_bytes(SMALL, self.receive_timeout)
+            except OSError as error:
+                raise PeerClosed(f"the peer broke off in its answer's head: {error}") from error
+            if not more:
+                raise PeerClosed("the peer closed in its answer's head")
+            data += more
         return data
 
-    async def _pass_on(self, head: AnswerHead, request: Request, reply: Reply) -> bool:
+    async def _pass_on(self, head: AnswerHead, method: bytes, reply: Reply) -> bool:
         """The whole answer in one piece when it came so, else as it comes."""
         length, rest = head.length, self.rest
         if length is not None and len(rest) >= length:
             keep = head.keep_alive and len(rest) == length
             self.rest = b""
             self.began = True
-            if request.method == b"HEAD" and not fields.has(head.headers, b"content-length"):
+            if method == b"HEAD" and not fields.has(head.headers, b"content-length"):
                 await reply.start(head.status, head.headers, None)
                 await reply.end()
             else:
@@ -151,23 +170,24 @@ class Peer(Link):
         except OSError as error:
             raise PeerClosed(f"the peer broke off in its answer: {error}", began=True) from error
 
-    async def _tunnel(self, head: AnswerHead, request: Request, reply: Reply) -> None:
-        if not request.upgrade or not head.upgrade:
+    async def _tunnel(self, head: AnswerHead, reply: Reply, upgrade: bytes) -> None:
+        if not upgrade or not head.upgrade:
             raise BadAnswer("the peer switched protocols unasked")
         self.began = True
         headers = head.headers + b"Upgrade: %b\r\n" % head.upgrade
         await reply.tunnel(headers, LinkDuplex(self))
 
-    async def _run_duplex(self, request: Request, source: Source, reply: Reply) -> bool:
+    async def _run_duplex(
+        self, method: bytes, source: Source, length: int | None, reply: Reply, upgrade: bytes
+    ) -> bool:
         """Send the body and receive the answer at once: a function may answer while it is still being sent to."""
-        await self._send_opening(request.opening())
-        upload = _Upload(self, source, request.length)
+        upload = _Upload(self, source, length)
         failure: Exception | None = None
         keep = False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(upload.run, nursery.cancel_scope)
             try:
-                keep = await self._answer(request, reply)
+                keep = await self._answer(method, reply, upgrade)
             except Exception as error:  # noqa: BLE001 - raised again below, without a group around it
                 failure = error
             nursery.cancel_scope.cancel()

@@ -131,19 +131,17 @@ class Server:
         connection = Connection(self, self._wire(client), _peer_name(address))
         self._connections.add(connection)
         self.sweeper.watched.add(connection)
-        rooms.start_soon(self._run, connection)
+        rooms.start_soon(connection.run)
 
     def _wire(self, client: socket.socket) -> Wire:
         if self._tls is None:
             return PlainWire(client)
         return TlsWire(client, self._tls, server_side=True)
 
-    async def _run(self, connection: Connection) -> None:
-        try:
-            await connection.run()
-        finally:
-            self._connections.discard(connection)
-            self._room.set()
+    def forget(self, connection: Connection) -> None:
+        """It is closed."""
+        self._connections.discard(connection)
+        self._room.set()
 
 
 def _peer_name(address: object) -> bytes:

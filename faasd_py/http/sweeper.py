@@ -46,9 +46,13 @@ class Sweeper:
             if self._scope is not None:
                 self._scope.deadline = when
 
+    def use_clock(self) -> None:
+        """Read the running clock directly: trio's own way to it is four calls longer."""
+        self.now = trio.lowlevel.current_clock().current_time
+
     async def run(self) -> None:
         """Sweep until cancelled."""
-        self.now = trio.lowlevel.current_clock().current_time
+        self.use_clock()
         self.running = True
         try:
             while True:
