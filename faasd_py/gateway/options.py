@@ -139,7 +139,7 @@ def _shorter(timeout: float | None, limit: float) -> float | None:
     """X-Timeout shortens exec_timeout and never lengthens it; 0 means nothing, as in OpenFaaS."""
     if not timeout:
         return None
-    return min(timeout, limit) if limit else timeout
+    return float(min(timeout, limit) if limit else timeout)
 
 
 def _key(fields: Mapping[bytes, bytes]) -> str | None:
