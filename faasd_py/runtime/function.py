@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+import trio
+
 from faasd_py.config import FunctionSettings
 from faasd_py.core.errors import FunctionUnavailable
 from faasd_py.runtime.contract import Invocation, Replicas, Reply, Runtime
@@ -41,14 +43,14 @@ class Function:
     )  # fmt: skip
 
     def __init__(
-        self, name: str, namespace: str, mode: str, settings: FunctionSettings, runtime: Runtime, meter: Meter
+        self, name: str, namespace: str, mode: str, settings: FunctionSettings, meter: Meter, opened: trio.Event
     ) -> None:
         self.name = name
         self.namespace = namespace
         self.label = f"{name}.{namespace}"
         self.mode = mode
         self.settings = settings
-        self.runtime = runtime
+        self.runtime: Runtime = Opening(self, opened)
         self.meter = meter
         self.inflight = 0
         self.trouble: str | None = None
@@ -70,6 +72,23 @@ class Unavailable:
 
     def replicas(self) -> Replicas:
         """One is wanted, none is there."""
+        return Replicas(wanted=1, available=0)
+
+
+class Opening:
+    """The runtime of a function that is being opened: calls wait for it."""
+
+    def __init__(self, function: Function, opened: trio.Event) -> None:
+        self._function = function
+        self._opened = opened
+
+    async def invoke(self, invocation: Invocation, reply: Reply) -> None:
+        """Wait, then as the runtime that was opened."""
+        await self._opened.wait()
+        await self._function.runtime.invoke(invocation, reply)
+
+    def replicas(self) -> Replicas:
+        """One is wanted, none is there yet."""
         return Replicas(wanted=1, available=0)
 
 

@@ -25,7 +25,8 @@ _POLL: Final = 0.02
 class Keeper:
     """Keeps `function.runtime` open from `run` until `close`.
 
-    `opened` is set after the first try, whether it succeeded or not; `function.trouble` tells.
+    `opened` is set after the first try, whether it succeeded or not; `function.trouble` tells. `after` is the one that
+    must be closed before, because it holds a port that this one needs.
     """
 
     def __init__(
@@ -34,11 +35,15 @@ class Keeper:
         settings: FunctionSettings,
         directory: Path,
         open_runtime: Callable[[], AbstractAsyncContextManager[Runtime]],
+        opened: trio.Event,
+        after: Keeper | None = None,
     ) -> None:
         self.function = function
         self.settings = settings
         """What it was opened with; the function's own may have moved on where the runtime does not look."""
-        self.opened = trio.Event()
+        self.opened = opened
+        self.closed = trio.Event()
+        self.after = after
         self._directory = directory
         self._open = open_runtime
         self._closing = trio.Event()
@@ -51,6 +56,9 @@ class Keeper:
         """Returns when the runtime is closed."""
         wait = _FIRST_WAIT
         try:
+            if self.after is not None:
+                await self.after.closed.wait()
+                self.after = None
             while not self._closing.is_set():
                 if await self._hold():
                     wait = _FIRST_WAIT
@@ -59,6 +67,7 @@ class Keeper:
                 wait = min(wait * 2, _LONGEST_WAIT)
         finally:
             shutil.rmtree(self._directory, ignore_errors=True)
+            self.closed.set()
 
     async def _hold(self) -> bool:
         """Open it and hold it open until it is to be closed, or fails; whether it opened."""

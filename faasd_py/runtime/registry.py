@@ -16,9 +16,9 @@ import trio
 from faasd_py.config import FunctionSettings
 from faasd_py.core.errors import ConfigError
 from faasd_py.hookspecs import RuntimeSite
-from faasd_py.runtime import program, upstream
+from faasd_py.runtime import program, service, upstream
 from faasd_py.runtime.contract import FunctionLog, Runtime
-from faasd_py.runtime.function import Function, Meter, Unavailable, mode_of
+from faasd_py.runtime.function import Function, Meter, mode_of
 from faasd_py.runtime.keeper import Keeper
 from faasd_py.runtime.nursery import open_nursery
 
@@ -117,10 +117,10 @@ class Registry:
             log=self._log_for(label),
             machinery=self._machinery,
         )
-        mode = mode_of(settings)
-        waiting = Unavailable("it is being opened")
-        function = Function(name, self._namespace, mode, settings, waiting, self._meter_for(label))
-        keeper = Keeper(function, settings, directory, partial(self._open, mode, site))
+        mode, opened = mode_of(settings), trio.Event()
+        function = Function(name, self._namespace, mode, settings, self._meter_for(label), opened)
+        after = self._keepers.get(name) if settings.port else None
+        keeper = Keeper(function, settings, directory, partial(self._open, mode, site), opened, after)
         self._nursery.start_soon(keeper.run)
         return keeper
 
@@ -134,6 +134,8 @@ class Registry:
             async with open_nursery() as nursery:
                 for name in fresh:
                     replaces = name in self._keepers
+                    if keepers[name].after is not None:
+                        continue
                     nursery.start_soon(keepers[name].available if replaces else keepers[name].opened.wait)
         except BaseException:
             for name in fresh:
@@ -165,6 +167,8 @@ def problems(
         yield _no_mode(name, mode, modes)
     if settings.command is not None and mode in _COMMANDS:
         yield from program.problems(name, settings, secrets)
+    if mode == "http":
+        yield from service.problems(name, settings)
     if settings.url is not None:
         yield from upstream.problems(name, settings)
 

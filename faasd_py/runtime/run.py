@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import signal
@@ -16,6 +15,7 @@ from faasd_py.runtime.child import Child, Program
 from faasd_py.runtime.contract import FunctionLog, Invocation, Source
 from faasd_py.runtime.lines import Lines
 from faasd_py.runtime.machinery import Machinery
+from faasd_py.runtime.pipes import inlet, outlet, unblock
 
 PIECE: Final = 64 << 10
 _ALWAYS_FITS: Final = 4 << 10
@@ -76,21 +76,19 @@ class Run:
         if not self.rest:
             theirs.append(self._machinery.null)
         else:
-            reading, self.stdin = os.pipe2(os.O_CLOEXEC)
+            reading, self.stdin = inlet()
             theirs.append(reading)
             self._preload()
-        self.stdout, writing = os.pipe2(os.O_CLOEXEC)
+        self.stdout, writing = outlet()
         theirs.append(writing)
-        _unblock(self.stdout, os.O_RDONLY)
         if not combine:
-            errors, writing = os.pipe2(os.O_CLOEXEC)
-            _unblock(errors, os.O_RDONLY)
+            errors, writing = outlet()
             self.lines = Lines(self._machinery.pump, errors, self._log, call_id=self.call_id)
             theirs.append(writing)
 
     def _preload(self) -> None:
         if not isinstance(self.rest, bytes) or len(self.rest) > _ALWAYS_FITS:
-            _unblock(self.stdin, os.O_WRONLY)
+            unblock(self.stdin)
         if isinstance(self.rest, bytes):
             written = os.write(self.stdin, self.rest)
             self.rest = self.rest[written:]
@@ -190,7 +188,3 @@ def describe(status: int) -> str:
     name = signal.strsignal(-code)
     core = " (core dumped)" if os.WCOREDUMP(status) else ""
     return f"signal: {name.lower() if name else -code}{core}"
-
-
-def _unblock(fd: int, access: int) -> None:
-    fcntl.fcntl(fd, fcntl.F_SETFL, access | os.O_NONBLOCK)
