@@ -21,6 +21,7 @@ from faasd_py.core.errors import PluginError
 from faasd_py.hookspecs import PROJECT, QueueSite, RuntimeSite
 from faasd_py.queue.contract import Capabilities, Queue
 from faasd_py.runtime.contract import OpenRuntime
+from faasd_py.runtime.function import mode_of
 
 OpenQueue = Callable[[QueueSite], AbstractAsyncContextManager[Queue]]
 Observer = Callable[[Mapping[str, Any]], None]
@@ -83,13 +84,6 @@ class Plugins(msgspec.Struct, frozen=True):
                     f"functions.{name}: nothing here runs mode {mode!r} (there is {known}); "
                     f"install a plug-in for it and name it in plugins = [...]"
                 )
-
-
-def mode_of(function: FunctionSettings) -> str:
-    """The mode a function runs in: what it says, else what follows from command, url or image."""
-    if function.mode:
-        return function.mode
-    return "url" if function.url else "image" if function.image else "fork"
 
 
 def installed() -> dict[str, EntryPoint]:

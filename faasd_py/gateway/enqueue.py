@@ -12,6 +12,7 @@ import msgspec
 from faasd_py.callback.guard import check_url
 from faasd_py.core.call import Body, Call, Spooled
 from faasd_py.core.errors import (
+    BadOption,
     BodyTooLarge,
     CallerError,
     FaasdError,
@@ -118,10 +119,18 @@ class Enqueue:
             raise QueueUnavailable("the gateway is stopping")
         wanted = options.read(request.fields, function.settings, now)
         options.check(wanted, self._queue.capabilities)
-        for url in (wanted.callback_url, wanted.failure_url):
-            if url is not None:
-                check_url(url, self.terms.allow, self.terms.own_names)
+        self._check_url("X-Callback-Url", wanted.callback_url)
+        self._check_url("X-Callback-Failure-Url", wanted.failure_url)
         return wanted
+
+    def _check_url(self, header: str, url: str | None) -> None:
+        if url is None:
+            return
+        try:
+            check_url(url, self.terms.allow, self.terms.own_names)
+        except BadOption as error:
+            reason = str(error).removeprefix("callback URL: ")
+            raise BadOption(f"{header}: {reason}") from None
 
     def _check_rate(self, function: Function) -> None:
         rate = function.settings.rate

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
 from faasd_py.config import FunctionSettings
 from faasd_py.core.errors import FunctionUnavailable
+from faasd_py.observe.meter import Meter
 from faasd_py.runtime.contract import Invocation, Replicas, Reply, Runtime
 
 _TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\n"
 KILLED: Final = (408, _TEXT + b"X-OpenFaaS-Internal: classic-watchdog\r\n", b"Killed process.\n")
 TIMED_OUT: Final = (504, _TEXT + b"X-OpenFaaS-Internal: of-watchdog\r\n", b"exec_timeout exceeded\n")
 """Each mode's answer when exec_timeout has passed: the watchdogs' own (OpenFaaS wire contract §5.2, §5.3)."""
-
-
-class Meter(Protocol):
-    """What a function's calls are counted with (`observe.meter.Meter` is one)."""
-
-    label: str
-    started: int
-    inflight: int
-    rows: dict[int, list[float]]
-
-    def begin(self) -> None:
-        """A call begins."""
-
-    def finish(self, status: int, seconds: float) -> None:
-        """It ended."""
 
 
 class Function:

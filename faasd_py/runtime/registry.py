@@ -16,9 +16,10 @@ import trio
 from faasd_py.config import FunctionSettings
 from faasd_py.core.errors import ConfigError
 from faasd_py.hookspecs import RuntimeSite
+from faasd_py.observe.meter import Meter
 from faasd_py.runtime import program, service, upstream
 from faasd_py.runtime.contract import FunctionLog, Runtime
-from faasd_py.runtime.function import Function, Meter, mode_of
+from faasd_py.runtime.function import Function, mode_of
 from faasd_py.runtime.keeper import Keeper
 from faasd_py.runtime.nursery import open_nursery
 
