@@ -102,9 +102,7 @@ class Messenger:
         """
         started_at, begun = self._clock(), trio.current_time()
         outcome = await self._deliver(call, id)
-        return msgspec.structs.replace(
-            outcome, started_at=started_at, duration=trio.current_time() - begun
-        )
+        return msgspec.structs.replace(outcome, started_at=started_at, duration=trio.current_time() - begun)
 
     async def _deliver(self, call: Call, id: str) -> Outcome:  # noqa: A002
         try:

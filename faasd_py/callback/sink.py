@@ -47,7 +47,7 @@ class Sink:
     async def end(self) -> None:
         """See Reply."""
 
-    async def tunnel(self, headers: bytes, wire: object) -> None:
+    async def tunnel(self, headers: bytes, wire: object) -> None:  # noqa: ARG002 - Reply's shape
         """Nobody asked for that.
 
         Raises:

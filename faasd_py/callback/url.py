@@ -21,7 +21,9 @@ PORTS: Final = {"http": 80, "https": 443}
 Address = IPv4Address | IPv6Address
 
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
-_HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
+_HOST: Final = re.compile(
+    r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"
+)
 _NUMBER: Final = re.compile(r"0x[0-9a-f]*|[0-9]+", re.IGNORECASE)
 _PATH: Final = "/%:@!$&'()*+,;=~-._"
 _AUTHORITY: Final = re.compile(r"(?:\[[^\[\]]*\]|[^\[\]:]*)(?::[0-9]*)?")
@@ -65,7 +67,9 @@ def parse_url(url: str) -> ParsedUrl:
     if len(url) > MAX_LENGTH:
         raise BadOption(f"callback URL: is longer than {MAX_LENGTH} characters")
     if match := _FORBIDDEN.search(url):
-        raise BadOption(f"callback URL: has a space, control character or backslash at position {match.start()}")
+        raise BadOption(
+            f"callback URL: has a space, control character or backslash at position {match.start()}"
+        )
     try:
         parts = urlsplit(url)
     except ValueError as error:

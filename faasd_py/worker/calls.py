@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 import trio
@@ -25,11 +25,13 @@ from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Queue
 from faasd_py.queue.spool import Spool
 from faasd_py.runtime.contract import Invocation
-from faasd_py.runtime.function import Function
 from faasd_py.worker import verdict as verdicts
 from faasd_py.worker.collector import Collector, end_to_end
 from faasd_py.worker.run import TIMEOUT, Run
 from faasd_py.worker.watch import Watch
+
+if TYPE_CHECKING:
+    from faasd_py.runtime.function import Function
 
 log: Final = logging.getLogger("faasd_py.worker")
 NO_FUNCTION: Final = RetryPolicy()
@@ -123,12 +125,13 @@ class Calls:
         try:
             outcome = await self._invoke(function, run, reply)
             status = outcome.status
-            return outcome
         except trio.Cancelled:
             if run.cut is TIMEOUT:
                 status = function.timeout_answer[0]
             await reply.close()
             raise
+        else:
+            return outcome
         finally:
             meter.finish(status, trio.current_time() - run.begun)
 

@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from faasd_py.core.call import Lease
-from faasd_py.core.errors import QueueUnavailable
+from faasd_py.core.errors import IllegalMove, QueueUnavailable
 from faasd_py.core.lifecycle import Move
 from faasd_py.core.outcome import CANCEL, RELEASE, Outcome, Verdict
 from faasd_py.queue.contract import Queue
@@ -21,6 +21,7 @@ from faasd_py.worker.lane import Lane
 from faasd_py.worker.nap import Nap
 from faasd_py.worker.run import TIMEOUT, Run
 
+HAND_BACKS: Final = 5
 log: Final = logging.getLogger("faasd_py.worker")
 
 
@@ -235,7 +236,17 @@ class Hand:
         self._put_down()
         if run is not None:
             self._running.discard(run)
+            await self._hand_back(run.lease)
+
+    async def _hand_back(self, lease: Lease) -> None:
+        """RELEASE, tried a few times; in vain, the call is left as a crash would leave it."""
+        for attempt in range(HAND_BACKS):
             try:
-                await self._queue.settle(run.lease, RELEASE)
+                await self._queue.settle(lease, RELEASE)
+            except IllegalMove:
+                return
             except Exception:
-                log.exception("call %s could not be handed back", run.lease.id)
+                log.exception("call %s could not be handed back", lease.id)
+                await trio.sleep(0.1 * 2.0**attempt)
+            else:
+                return

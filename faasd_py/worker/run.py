@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from faasd_py.core.call import Lease
 from faasd_py.core.lifecycle import Move
 from faasd_py.core.outcome import CANCEL, Outcome, Verdict
-from faasd_py.runtime.function import Function
 from faasd_py.worker.collector import Collector
+
+if TYPE_CHECKING:
+    from faasd_py.runtime.function import Function
 
 TIMEOUT: Final = Verdict(move=Move.RETRY, reason="timeout")
 """The cut of an attempt whose deadline passed; what becomes of the call is judged by its timeout answer."""

@@ -1,20 +1,20 @@
 """Pure. What is to be done after an attempt, or instead of one (semantics: "Life of a call"; wire contract §2.5).
 
-    before the attempt   expired                                     BURY expired
-                         a crash cut the last one, on_crash = false  BURY interrupted
-                         more attempts were begun than allowed       BURY attempts
-    after it             status < 400                                DONE
-                         X-No-Retry: 1                               BURY refused
-                         status not in codes, and the function's own DONE
-                         attempts used up                            BURY attempts
-                         the wait would end after expires_at         BURY expired
-                         else                                        RETRY, after Retry-After or the back-off
+before the attempt   expired                                     BURY expired
+                     a crash cut the last one, on_crash = false  BURY interrupted
+                     more attempts were begun than allowed       BURY attempts
+after it             status < 400                                DONE
+                     X-No-Retry: 1                               BURY refused
+                     status not in codes, and the function's own DONE
+                     attempts used up                            BURY attempts
+                     the wait would end after expires_at         BURY expired
+                     else                                        RETRY, after Retry-After or the back-off
 
-    a delivery           2xx                                         DONE
-                         the guard refused it                        BURY refused
-                         410                                         BURY gone
-                         attempts used up                            BURY callback
-                         else                                        RETRY, by the schedule
+a delivery           2xx                                         DONE
+                     the guard refused it                        BURY refused
+                     410                                         BURY gone
+                     attempts used up                            BURY callback
+                     else                                        RETRY, by the schedule
 """
 
 from __future__ import annotations
