@@ -77,14 +77,18 @@ class Link:
             return await self.wire.receive(limit)
         if not self.sweeper.running:
             return await self._await_bytes_in_scope(limit, patience)
-        self.receive_by = when = self.sweeper.now() + patience
-        if when < self.sweeper.soonest:
-            self.sweeper.arm(when)
+        self.receive_within(patience)
         data = await self.wire.receive(limit)
         self.receive_by = inf
         if self.late:
             raise OutOfTime
         return data
+
+    def receive_within(self, patience: float) -> None:
+        """Something must arrive in so many seconds, or the sweeper cuts the link off."""
+        self.receive_by = when = self.sweeper.now() + patience
+        if when < self.sweeper.soonest:
+            self.sweeper.arm(when)
 
     async def _await_bytes_in_scope(self, limit: int, patience: float) -> bytes:
         with trio.move_on_after(patience):

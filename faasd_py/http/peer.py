@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import select
+from math import inf
 from typing import Final
 
 import trio
@@ -61,19 +62,31 @@ class Peer(Link):
             NotSent, PeerClosed, PeerTimeout, BadAnswer; and whatever `reply` or the source raise.
         """
         self.began = False
+        self._open_with(opening)
         try:
-            self._open_with(opening)
             if self._unsent:
                 await self._send_unsent()
-            if source is None:
-                return await self._answer(method, reply, upgrade)
-            return await self._run_duplex(method, source, length, reply, upgrade)
+            if source is not None:
+                return await self._run_duplex(method, source, length, reply, upgrade)
+            if self.receive_timeout != inf:
+                return await self._answer(b"", method, reply, upgrade)
+            await self.wire.readable()
+            return await self._answer(self._receive_nowait(), method, reply, upgrade)
         except OutOfTime:
             raise PeerTimeout("the peer made no progress in time", began=self.began) from None
         except BadChunk as error:
             raise BadAnswer(f"the answer's body is malformed: {error}", began=self.began) from error
         except BodyCut:
             raise PeerClosed("the peer closed in the middle of its answer", began=self.began) from None
+
+    def _receive_nowait(self) -> bytes:
+        try:
+            data = self.wire.receive_nowait(SMALL)
+        except OSError as error:
+            raise PeerClosed(f"the peer broke off before its answer: {error}") from error
+        if data == b"":
+            raise PeerClosed("the peer closed before its answer")
+        return data or b""
 
     def _open_with(self, opening: bytes) -> None:
         try:
@@ -89,34 +102,28 @@ class Peer(Link):
             # The peer may have answered without reading on: its answer, if any, tells.
             await self.send_rest(unsent, 0)
 
-    async def _answer(self, method: bytes, reply: Reply, upgrade: bytes) -> bool:
+    async def _answer(self, data: bytes, method: bytes, reply: Reply, upgrade: bytes) -> bool:
         """Skip interim answers, then pass the final one on."""
         for _ in range(MAX_INTERIM):
-            data = self.rest
-            if not data:
-                try:
-                    data = await self.await_bytes(SMALL, self.receive_timeout)
-                except OSError as error:
-                    raise PeerClosed(f"the peer broke off before its answer: {error}") from error
             end = data.find(b"\r\n\r\n") + 4
             if end == 3:
                 data = await self._whole_head(data)
                 end = data.index(b"\r\n\r\n") + 4
             if end > MAX_HEAD:
                 raise BadAnswer(f"the answer's head is over {MAX_HEAD} bytes")
-            self.rest = data[end:]
             head = AnswerHead(data[:end], method)
+            data = data[end:]
             if head.status >= 200:
+                self.rest = data
                 return await self._pass_on(head, method, reply)
             if head.status == 101:
+                self.rest = data
                 await self._tunnel(head, reply, upgrade)
                 return False
         raise BadAnswer(f"the peer sent more than {MAX_INTERIM} interim answers")
 
     async def _whole_head(self, data: bytes) -> bytes:
-        """The slow way: the head comes in pieces."""
-        if not data:
-            raise PeerClosed("the peer closed before its answer")
+        """The slow way: the head comes in pieces, or nothing has come yet."""
         while b"\r\n\r\n" not in data:
             if len(data) > MAX_HEAD:
                 raise BadAnswer(f"the answer's head is over {MAX_HEAD} bytes")
@@ -125,9 +132,9 @@ class Peer(Link):
             try:
                 more = await self.await_bytes(SMALL, self.receive_timeout)
             except OSError as error:
-                raise PeerClosed(f"the peer broke off in its answer's head: {error}") from error
+                raise PeerClosed(f"the peer broke off before its answer: {error}") from error
             if not more:
-                raise PeerClosed("the peer closed in its answer's head")
+                raise PeerClosed("the peer closed before its answer")
             data += more
         return data
 
@@ -187,7 +194,7 @@ class Peer(Link):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(upload.run, nursery.cancel_scope)
             try:
-                keep = await self._answer(method, reply, upgrade)
+                keep = await self._answer(b"", method, reply, upgrade)
             except Exception as error:  # noqa: BLE001 - raised again below, without a group around it
                 failure = error
             nursery.cancel_scope.cancel()

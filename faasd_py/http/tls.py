@@ -19,12 +19,15 @@ class TlsWire:
     `send_eof` can only end both directions' sending side together with the connection, as TLS libraries do.
     """
 
-    __slots__ = ("_sock", "_stream", "fd")
+    __slots__ = ("_ahead", "_broken", "_ended", "_sock", "_stream", "fd")
 
     def __init__(
         self, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool, server_name: str = ""
     ) -> None:
         self.fd = sock.fileno()
+        self._ahead = b""
+        self._broken: OSError | None = None
+        self._ended = False
         self._sock = trio.socket.from_stdlib_socket(sock)
         self._stream = trio.SSLStream(
             trio.SocketStream(self._sock),
@@ -34,14 +37,34 @@ class TlsWire:
             https_compatible=True,
         )
 
-    def receive_nowait(self, limit: int) -> bytes | None:  # noqa: ARG002 - Wire's shape
-        """Never: TLS may have to send before it can receive."""
-        return None
+    def receive_nowait(self, limit: int) -> bytes | None:
+        """What `readable` has fetched: TLS may have to send before it can receive."""
+        ahead = self._ahead
+        if not ahead:
+            if self._broken is not None:
+                raise self._broken
+            return b"" if self._ended else None
+        self._ahead = ahead[limit:]
+        return ahead[:limit]
+
+    async def readable(self) -> None:
+        """See Wire; what goes wrong is told by the receive that follows."""
+        if self._ahead or self._ended or self._broken is not None:
+            return
+        try:
+            self._ahead = await self._fetch()
+            self._ended = not self._ahead
+        except OSError as error:
+            self._broken = error
 
     async def receive(self, limit: int) -> bytes:
         """See Wire."""
+        await self.readable()
+        return self.receive_nowait(limit) or b""
+
+    async def _fetch(self) -> bytes:
         with _broken_as_oserror():
-            return bytes(await self._stream.receive_some(limit))
+            return bytes(await self._stream.receive_some(_PIECE))
 
     def send_nowait(self, data: bytes | memoryview) -> int:  # noqa: ARG002 - Wire's shape
         """Never."""

@@ -1,12 +1,15 @@
 """What a connection's bytes travel on. Two kinds: a plain socket here, TLS in tls.py.
 
 The nowait verbs are tried first and never block; the others wait. A broken wire raises OSError from every verb.
+`readable` and `writable` are plain functions that return what is to be awaited: each coroutine between a task and
+trio's wait costs a tenth of a microsecond at every wake-up.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Awaitable
 from typing import Final, Protocol
 
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
@@ -25,8 +28,11 @@ class Wire(Protocol):
     def receive_nowait(self, limit: int) -> bytes | None:
         """What has arrived, empty at the end, None when nothing has."""
 
+    def readable(self) -> Awaitable[None]:
+        """Until something has arrived, or the end."""
+
     async def receive(self, limit: int) -> bytes:
-        """Wait for bytes, then as above."""
+        """Wait for bytes; empty at the end."""
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         """How many of the bytes went out; 0 when none can now."""
@@ -66,13 +72,17 @@ class PlainWire:
             return None
 
     async def receive(self, limit: int) -> bytes:
-        """See Wire. Waits first: after an answer the next request is never there yet."""
+        """See Wire. Waits first: it is called when nothing had arrived a moment ago."""
         while True:
             await wait_readable(self.fd)
             try:
                 return self._receive(limit)
             except BlockingIOError:
                 continue
+
+    def readable(self) -> Awaitable[None]:
+        """See Wire."""
+        return wait_readable(self.fd)  # noqa: ASYNC105 - the caller awaits it
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         """See Wire."""
