@@ -23,6 +23,7 @@ from faasd_py.config import Config, GatewaySettings, load
 from faasd_py.control.serve import serve_control
 from faasd_py.core.errors import ConfigError, FaasdError
 from faasd_py.daemon.notify import Notifier
+from faasd_py.daemon.sockets import name_of
 from faasd_py.gateway import headers
 from faasd_py.gateway.admission import Rates
 from faasd_py.gateway.cancel import Cancel
@@ -122,7 +123,7 @@ class House:
             rooms.start_soon(self._keep_control)
             rooms.start_soon(self._notifier.watch, lambda: True)
             self._notifier.ready(f"serving {len(self.config.functions)} functions")
-            _log.info("ready: listening on %s", ", ".join(self.config.gateway.listen))
+            _log.info("ready: listening on %s", ", ".join(map(name_of, sockets.gateway)))
             await self._stop.wait()
             await self._drain()
             rooms.cancel_scope.cancel()
@@ -161,6 +162,7 @@ class House:
         self._notifier.stopping("draining", within=grace + 10)
         self._enqueue.draining = True
         self._server.drain()
+        self._metrics_server.drain()
         with trio.move_on_after(grace) as patience:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.workers.drain, grace)

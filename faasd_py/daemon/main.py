@@ -16,6 +16,7 @@ import trio
 from faasd_py import plugins
 from faasd_py.config import Config, load
 from faasd_py.core.errors import BootError, ConfigError, FaasdError, PluginError
+from faasd_py.daemon.credentials import link_credentials
 from faasd_py.daemon.house import House, Sockets
 from faasd_py.daemon.lock import locked
 from faasd_py.daemon.notify import Notifier
@@ -92,7 +93,7 @@ async def _rooms(
             {name: mode.open for name, mode in loaded.modes.items()},
             namespace=config.gateway.namespace,
             directory=_directory(Path(config.state.runtime_directory) / "functions"),
-            secrets=_directory(Path(config.state.directory) / "secrets"),
+            secrets=_secrets(config),
             log_for=FunctionLogger,
             meter_for=metrics.meter,
             machinery=machinery,
@@ -118,6 +119,12 @@ def _queue_site(config: Config) -> QueueSite:
     return QueueSite(
         settings=config.queue, directory=_directory(state / "queue"), spool=_directory(state / "spool")
     )
+
+
+def _secrets(config: Config) -> Path:
+    directory = _directory(Path(config.state.directory) / "secrets")
+    link_credentials(directory, os.environ)
+    return directory
 
 
 def _directory(path: Path) -> Path:

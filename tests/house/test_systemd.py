@@ -3,6 +3,7 @@
 One machine is booted for all tests; each begins and ends with the service stopped.
 """
 
+import os
 import signal
 import socket
 import threading
@@ -83,6 +84,11 @@ def lines(box, name):
 
 def main_pid(box):
     return int(box.show(SERVICE, "MainPID"))
+
+
+def send(box, pid, number):
+    """A signal to a process inside."""
+    os.kill(box.host_pid(pid), number)
 
 
 def wait_restarted(box, pid):
@@ -173,7 +179,7 @@ def test_a_hang_is_ended_by_the_watchdog(box):
     box.systemctl("start", SERVICE)
     wanted = accept(box, 20)
     pid = main_pid(box)
-    box.run("kill", "-STOP", str(pid))
+    send(box, pid, signal.SIGSTOP)
     wait_restarted(box, pid)
     assert "Watchdog timeout" in box.journal(SERVICE)
     assert call(box, "/function/echo", b"again").body == b"again"
@@ -194,7 +200,7 @@ def test_kill_9_loses_nothing(up):
     """Killed in the midst of two hundred accepted calls, it is started again, and every call has run."""
     wanted = accept(up, 200)
     pid = main_pid(up)
-    up.run("kill", "-KILL", str(pid))
+    send(up, pid, signal.SIGKILL)
     wait_restarted(up, pid)
     assert wait_ran(up, wanted) >= 200
 
@@ -329,7 +335,7 @@ def test_a_signal_at_a_bad_moment(box):
     for number in (signal.SIGHUP, signal.SIGTERM):
         box.run("sh", "-c", f"systemctl start --no-block {SERVICE}")
         pid = until(lambda: main_pid(box), every=0.01, what="the process is there")
-        box.run("kill", f"-{number}", str(pid))
+        send(box, pid, number)
     until(lambda: box.show(SERVICE, "ActiveState") == "active", within=30, every=0.1, what="it is up")
     assert call(box, "/function/echo", b"fine").body == b"fine"
 
