@@ -62,7 +62,7 @@ def check_answers(answers: bytes, served: int) -> None:
         if status == 100:
             continue
         sizes = [int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-        size = sizes[0] if sizes and answers[: sizes[0]].isdigit() or status != 200 else 0  # HEAD has no body
+        size = sizes[0] if (sizes and answers[: sizes[0]].isdigit()) or status != 200 else 0  # HEAD has no body
         good += status == 200
         assert status == 200 or not answers[size:], "something behind a refusal"
         answers = answers[size:]

@@ -74,7 +74,7 @@ def _lax(
 
 def _lax_field(line: bytes) -> tuple[bytes, bytes]:
     name, _, value = line.partition(b":")
-    return name.strip(b" \t\x00\x0b\"").lower().replace(b"_", b"-"), value.strip()
+    return name.strip(b' \t\x00\x0b"').lower().replace(b"_", b"-"), value.strip()
 
 
 def _by_length(fields: dict[bytes, bytes], rest: bytes) -> tuple[bytes, bytes] | None:

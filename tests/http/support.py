@@ -12,6 +12,7 @@ from functools import partial
 
 import msgspec
 import trio
+import trio.testing
 
 from faasd_py.http.client import Dial, Pool, dial_tcp
 from faasd_py.http.errors import ConnectionLost, WireError
@@ -351,16 +352,21 @@ async def upstream(script: Script) -> AsyncIterator[Upstream]:
 
 
 @asynccontextmanager
-async def pooled(peer: Upstream | Dial, **options: object) -> AsyncIterator[Pool]:
-    """A Pool to a peer, closed at the end."""
+async def pooled(peer: Upstream | Dial, *, running: bool = False, **options: object) -> AsyncIterator[Pool]:
+    """A Pool to a peer, closed at the end; `running`: with its own task, which keeps its timeouts another way."""
     dial = peer.dial() if isinstance(peer, Upstream) else peer
     settings: dict[str, object] = {"read_timeout": PATIENCE, "write_timeout": PATIENCE, **options}
     pool = Pool(dial, **settings)  # type: ignore[arg-type]
-    try:
-        yield pool
-    finally:
-        with trio.CancelScope(shield=True):
-            await pool.aclose()
+    async with trio.open_nursery() as nursery:
+        if running:
+            nursery.start_soon(pool.run)
+            await trio.testing.wait_all_tasks_blocked()
+        try:
+            yield pool
+        finally:
+            with trio.CancelScope(shield=True):
+                await pool.aclose()
+            nursery.cancel_scope.cancel()
 
 
 async def forward(pool: Pool, exchange: Exchange) -> None:
@@ -389,6 +395,6 @@ async def proxied(script: Script, bounds: Limits = LIMITS, **options: object) ->
 async def poll(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
     """Wait for a real condition, not for time."""
     with trio.move_on_after(patience):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - a bounded poll on a real condition
             await trio.sleep(0.005)
     assert condition(), f"never became true: {what}"

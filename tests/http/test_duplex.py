@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import trio
 
 from faasd_py.http.server import Exchange
@@ -115,10 +117,8 @@ async def test_the_next_request_is_not_disturbed_by_an_early_answer() -> None:
         await wire.send(b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
         first = await wire.answer()
         assert first.status == 200
-        try:
+        with suppress(trio.BrokenResourceError):
             await wire.send(bytes(1_000_000 - len(evil)) + evil)
-        except trio.BrokenResourceError:
-            pass
         assert (await served.ask(b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
     assert [head.split()[1] for head in heads if head.startswith(b"GET")] == [b"/2"]
 

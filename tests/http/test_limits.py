@@ -42,7 +42,7 @@ async def test_connections_over_the_limit_are_not_served_until_one_ends() -> Non
             if status == -1:
                 assert (await extra.answer()).status == 200
             else:
-                while await outcome(await served.open()) != 200:
+                while await outcome(await served.open()) != 200:  # noqa: ASYNC110 - a bounded poll
                     await trio.sleep(0.02)
 
 

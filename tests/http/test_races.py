@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import time
+from pathlib import Path
 
 import pytest
 import trio
@@ -110,24 +111,17 @@ async def test_a_late_answer_that_does_not_fit_the_socket_is_sent_whole() -> Non
 
 @pytest.mark.xfail(strict=True, reason="blank lines are cut off one at a time: the square of 64 KiB, and without a bound")
 async def test_a_flood_of_empty_lines_costs_little() -> None:
-    """A megabyte of CRLF is refused, or skipped in time that a megabyte is worth; others are served meanwhile."""
-    async with serve(Recorder()) as served, trio.open_nursery() as nursery:
+    """Four megabytes of CRLF are refused soon, or skipped at little cost; others are served."""
+    async with serve(Recorder()) as served:
         wire = await served.open()
-
-        async def flood() -> None:
-            try:
-                for _ in range(16):
-                    await wire.send(b"\r\n" * 32768)
-            except trio.BrokenResourceError:
-                pass
-
         began = time.thread_time()
-        nursery.start_soon(flood)
-        await trio.sleep(0.05)
+        try:
+            for _ in range(64):
+                await wire.send(b"\r\n" * 32768)
+        except trio.BrokenResourceError:
+            pass
+        assert time.thread_time() - began < 0.4
         assert (await served.ask(GET)).status == 200
-        await trio.sleep(0.2)
-        assert time.thread_time() - began < 0.3
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_head_that_comes_byte_by_byte_costs_little() -> None:
@@ -321,7 +315,7 @@ async def test_running_out_of_file_descriptors_passes() -> None:
     async with serve(Recorder()) as served:
         socks = [trio.socket.socket() for _ in range(5)]
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
         try:
             fillers = fill()
