@@ -77,16 +77,17 @@ def parse_size(text: str | int) -> Size:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest exact way to write it: 90.0 is `1m30s`, 0.25 is `250ms`."""
+    """The shortest way to write it, exact to the microsecond (below a second: nanosecond): 90.0 is `1m30s`."""
     if seconds and seconds < 1:
-        return f"{seconds * 1000:g}ms"
+        return f"{_decimal(seconds * 1000)}ms"
     whole, parts = seconds, ""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         count = int(whole // size)
         if count:
             parts += f"{count}{unit}"
             whole -= count * size
-    return parts + f"{whole:g}s" if whole or not parts else parts
+    rest = _decimal(whole)
+    return parts + f"{rest}s" if rest != "0" or not parts else parts
 
 
 def format_size(size: int) -> str:
@@ -94,4 +95,9 @@ def format_size(size: int) -> str:
     for unit, scale in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if size and size % scale == 0:
             return f"{size // scale}{unit}"
-    return f"{size}B"
+    return f"{int(size)}B"
+
+
+def _decimal(number: float) -> str:
+    """Six places at most, no exponent, no trailing zeros."""
+    return f"{number:.6f}".rstrip("0").rstrip(".")
