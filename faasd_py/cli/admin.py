@@ -6,7 +6,7 @@ import http.client
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -35,12 +35,18 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Admin:
-    """The admin API of the daemon that the configuration describes."""
+    """The admin API of the daemon that the configuration describes; leaving it hangs up."""
 
     def __init__(self, config: str | None) -> None:
         directory = Path(load(find(config)).state.runtime_directory)
         self._path = str(directory / SOCKET)
         self._connection = UnixConnection(self._path, PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
 
     def get(self, *path: str, **query: object) -> Any:
         """The answer to a GET, decoded.

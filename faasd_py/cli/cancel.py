@@ -10,5 +10,5 @@ from faasd_py.cli.each import one_by_one
 
 def run(options: argparse.Namespace) -> int:
     """Cancel each."""
-    admin = Admin(options.config)
-    return one_by_one(options, options.ids, lambda call: admin.post("calls", call, "cancel"), "cancelled")
+    with Admin(options.config) as admin:
+        return one_by_one(options, options.ids, lambda call: admin.post("calls", call, "cancel"), "cancelled")

@@ -10,7 +10,8 @@ from faasd_py.cli.terminal import say_json, table
 
 def run(options: argparse.Namespace) -> int:
     """A line for each function."""
-    functions = Admin(options.config).get("functions")
+    with Admin(options.config) as admin:
+        functions = admin.get("functions")
     if options.json:
         say_json(functions)
         return 0

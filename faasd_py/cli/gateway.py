@@ -49,6 +49,7 @@ def connect(url: str, *, verify: bool) -> tuple[http.client.HTTPConnection, str]
     try:
         connection.connect()
     except (OSError, ssl.SSLError) as error:
+        connection.close()
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise Failed(f"cannot connect to {url}: {words[:1].lower()}{words[1:]}") from None
     connection.sock.settimeout(None)

@@ -13,7 +13,8 @@ PAGE: Final = 1000
 
 def run(options: argparse.Namespace) -> int:
     """A line for each call, newest first."""
-    calls = _pages(options)
+    with Admin(options.config) as admin:
+        calls = _pages(options, admin)
     if options.json:
         say_json(calls)
         return 0
@@ -22,8 +23,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pages(options: argparse.Namespace) -> list[dict[str, Any]]:
-    admin, before = Admin(options.config), options.before
+def _pages(options: argparse.Namespace, admin: Admin) -> list[dict[str, Any]]:
+    before = options.before
     calls: list[dict[str, Any]] = []
     while len(calls) < options.limit:
         limit = min(PAGE, options.limit - len(calls))

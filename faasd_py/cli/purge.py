@@ -14,9 +14,9 @@ def run(options: argparse.Namespace) -> int:
     many = options.state is not None or options.function is not None
     if bool(options.ids) == many:
         raise Usage("calls purge: say which calls: their ids, or --state STATE, or --function NAME")
-    admin = Admin(options.config)
-    if options.ids:
-        return one_by_one(options, options.ids, lambda call: admin.delete("calls", call), "purged")
-    which = {"state": options.state, "function": options.function}
-    total = waiting(admin, options.function, options.state)
-    return by_thousands(options, admin, "purge", "purged", total, **which)
+    with Admin(options.config) as admin:
+        if options.ids:
+            return one_by_one(options, options.ids, lambda call: admin.delete("calls", call), "purged")
+        which = {"state": options.state, "function": options.function}
+        total = waiting(admin, options.function, options.state)
+        return by_thousands(options, admin, "purge", "purged", total, **which)

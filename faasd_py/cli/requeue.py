@@ -14,8 +14,10 @@ def run(options: argparse.Namespace) -> int:
     many = options.all or options.function is not None
     if bool(options.ids) == many:
         raise Usage("calls requeue: say which calls: their ids, or --function NAME, or --all")
-    admin = Admin(options.config)
-    if options.ids:
-        return one_by_one(options, options.ids, lambda call: admin.post("calls", call, "requeue"), "requeued")
-    total = waiting(admin, options.function, "dead")
-    return by_thousands(options, admin, "requeue", "requeued", total, function=options.function)
+    with Admin(options.config) as admin:
+        if options.ids:
+            return one_by_one(
+                options, options.ids, lambda call: admin.post("calls", call, "requeue"), "requeued"
+            )
+        total = waiting(admin, options.function, "dead")
+        return by_thousands(options, admin, "requeue", "requeued", total, function=options.function)

@@ -30,18 +30,22 @@ LINES: Final = (
 
 def run(options: argparse.Namespace) -> int:
     """The record, or a body on stdout as it is."""
-    admin = Admin(options.config)
     part = "request" if options.request else "result" if options.result else None
-    if part and not options.json:
-        for piece in admin.stream("calls", options.id, part, "body"):
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
-        return 0
-    found = admin.get("calls", options.id, *([part] if part else []))
+    with Admin(options.config) as admin:
+        if part and not options.json:
+            return _copy(admin, options.id, part)
+        found = admin.get("calls", options.id, *([part] if part else []))
     if options.json:
         say_json(found)
     else:
         _show(found)
+    return 0
+
+
+def _copy(admin: Admin, call: str, part: str) -> int:
+    for piece in admin.stream("calls", call, part, "body"):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
     return 0
 
 

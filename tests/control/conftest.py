@@ -41,9 +41,11 @@ class Books:
         self.results = {}
         self.reason = None
         self.error = None
+        self.added = 0
 
     def add(self, state: State = State.READY, lane: str = "resize.openfaas-fn", **facts) -> str:
-        number = len(self.calls) + 1
+        self.added += 1
+        number = self.added
         given = {"call_id": f"call-{number}", "accepted_at": 1_700_000_000.0 + number, "attempts": 0, **facts}
         record = Record(id=f"id-{number:05d}", lane=lane, state=state, **given)
         self.calls[record.id] = record

@@ -1,0 +1,151 @@
+"""`check`, `config`, `plugins`: the configuration and what belongs to it, without a daemon."""
+
+import json
+import sys
+import tomllib
+from types import SimpleNamespace
+
+import pytest
+
+from faasd_py import plugins
+from faasd_py.config import Config, parse
+from faasd_py.hookspecs import hookimpl
+from faasd_py.queue.contract import Capabilities
+
+
+def test_config_prints_what_is_in_force(cli, config):
+    """TOML that reads back to the same, with every default written out."""
+    said = cli("config")
+    assert said.status == 0
+    assert parse(said.out, "printed") == parse(config.read_text(), "c")
+    assert tomllib.loads(said.out)["queue"]["backend"] == "sqlite"
+
+
+def test_config_as_json(cli):
+    """The same as one object."""
+    told = json.loads(cli("config", "--json").out)
+    assert told["gateway"]["idle_timeout"] == "1m15s"
+    assert set(told) == set(Config.__struct_fields__)
+
+
+def test_check_says_ok(cli, config):
+    """For a configuration that would start."""
+    config.write_text("[functions.echo]\ncommand = ['cat']\n[functions.far]\nurl = 'http://10.0.0.5:9000'")
+    said = cli("check")
+    assert (said.status, said.out, said.err) == (0, "OK\n", "")
+
+
+def test_check_says_all_that_is_wrong(cli, config):
+    """A sentence each with the file's name, status 2."""
+    config.write_text("[queue]\nmax_depth = 0\n[log]\nlevel = 'x'\n[functions.a]\n")
+    said = cli("check")
+    assert (said.status, said.out) == (2, "")
+    assert said.err.splitlines() == [
+        f"faasd-py: {config}: queue.max_depth: expected an integer >= 1, got 0",
+        f'faasd-py: {config}: log.level: expected "debug", "info", "warning" or "error", got "x"',
+    ]
+
+
+def test_check_looks_at_programs_and_directories(cli, config):
+    """What could not be run is found before it is called."""
+    config.write_text(
+        "[functions.a]\ncommand = ['no-such-program']\n"
+        "[functions.b]\ncommand = ['cat']\nworking_directory = '/nowhere'\n"
+        "[functions.c]\ncommand = ['/etc']\n"
+        "[functions.d]\ncommand = ['cat']\nsecrets = ['token']\n"
+    )
+    said = cli("check")
+    assert said.status == 2
+    places = [line.removeprefix(f"faasd-py: {config}: ").partition(": ")[0] for line in said.err.splitlines()]
+    assert places == [
+        "functions.a.command",
+        "functions.b.working_directory",
+        "functions.c.command",
+        "functions.d.secrets",
+    ]
+
+
+def test_check_looks_at_plug_ins_and_modes(cli, config):
+    """Backends, plug-ins and modes that nobody registers."""
+    config.write_text("[queue]\nbackend = 'nats-streaming'")
+    said = cli("check")
+    assert (said.status, said.out) == (2, "")
+    assert "'nats-streaming' is not installed" in said.err
+    config.write_text("[functions.a]\ncommand = ['cat']\nmode = 'wasm'")
+    assert "functions.a: nothing here runs mode 'wasm'" in cli("check").err
+
+
+def test_check_looks_at_files(cli, config, tmp_path):
+    """Certificates and signing secrets must be there."""
+    config.write_text(
+        f"[gateway.tls]\ncertificate = '{tmp_path}/c.pem'\nkey = '{tmp_path}/k.pem'\n"
+        f"[callback]\nsecrets = ['{tmp_path}/secret']"
+    )
+    said = cli("check")
+    assert said.status == 2
+    assert "gateway.tls.certificate" in said.err
+    assert "gateway.tls.key" in said.err
+    assert f"{tmp_path}/secret" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_plugins(cli):
+    """The built-in ones with what they register and can do."""
+    lines = cli("plugins").out.splitlines()
+    assert lines[0].split() == ["NAME", "FROM", "REGISTERS"]
+    sqlite = next(line for line in lines if line.startswith("sqlite "))
+    assert "built-in" in sqlite
+    assert "queue sqlite (durable, " in sqlite
+    modes = {mode for plugin in json.loads(cli("plugins", "--json").out) for mode in plugin.get("modes", ())}
+    assert {"fork", "stream", "http", "url"} <= modes
+
+
+class Guest:
+    """A plug-in as pip would install it."""
+
+    @staticmethod
+    @hookimpl
+    def faasd_py_register_queues(register):
+        register("cloud", None, Capabilities(durable=True, delay=True, max_body=65536))
+
+    @staticmethod
+    @hookimpl
+    def faasd_py_observe(event):
+        """Listens."""
+
+
+def entry(name, thing):
+    def load():
+        if isinstance(thing, Exception):
+            raise thing
+        return thing
+
+    dist = SimpleNamespace(name=f"faasd-py-{name}", version="1.2")
+    return SimpleNamespace(name=name, value=f"{name}.module", load=load, dist=dist)
+
+
+@pytest.fixture
+def guests(monkeypatch):
+    """Two installed plug-ins, one of them broken."""
+    found = {"cloud": entry("cloud", Guest), "broken": entry("broken", ImportError("no module named nats"))}
+    monkeypatch.setattr(plugins, "installed", lambda: found)
+
+
+def test_installed_plug_ins(cli, guests):
+    """Where each is from, what it registers; a broken one is listed with its reason and hides nobody."""
+    found = {plugin["name"]: plugin for plugin in json.loads(cli("plugins", "--json").out)}
+    cloud = found["cloud"]
+    assert cloud["distribution"] == "faasd-py-cloud 1.2"
+    assert cloud["queues"][0]["name"] == "cloud"
+    assert cloud["queues"][0]["capabilities"]["max_body"] == 65536
+    assert cloud["observes"] is True
+    assert "no module named nats" in found["broken"]["trouble"]
+    table = cli("plugins").out
+    assert "queue cloud (durable, delay, max_body 65536), observer" in table
+    assert "no module named nats" in table
+
+
+def test_tables_are_not_cut_in_a_pipe(cli, guests):
+    """Lines end where their text ends."""
+    assert max(map(len, cli("plugins").out.splitlines())) > 80
+    assert not sys.stdout.isatty()
