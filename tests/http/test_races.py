@@ -34,7 +34,6 @@ async def at_the_same_moment(clock: MockClock, wire: Wire, data: bytes, seconds:
     await trio.testing.wait_all_tasks_blocked()
 
 
-@pytest.mark.xfail(strict=True, reason="OutOfTime leaves Connection.run and ends the whole server")
 async def test_a_request_in_the_moment_of_the_idle_cut_harms_nobody(mock_clock: MockClock) -> None:
     """A byte that comes exactly when the idle limit is over: that connection ends or is served; the server lives."""
     async with serve(Recorder(), limits(idle_timeout=5.0)) as served:
@@ -47,7 +46,6 @@ async def test_a_request_in_the_moment_of_the_idle_cut_harms_nobody(mock_clock: 
         assert (await fresh.answer()).status == 200
 
 
-@pytest.mark.xfail(strict=True, reason="OutOfTime reaches the handler in place of ConnectionLost")
 async def test_a_body_in_the_moment_of_the_read_cut_harms_nobody(mock_clock: MockClock) -> None:
     """The same in the middle of a body: the handler hears of a lost connection, if of anything."""
     other: list[BaseException] = []
@@ -74,7 +72,6 @@ async def test_a_body_in_the_moment_of_the_read_cut_harms_nobody(mock_clock: Moc
     assert other == []
 
 
-@pytest.mark.xfail(strict=True, reason="OutOfTime leaves Connection.run and ends the whole server")
 async def test_a_dropped_body_in_the_moment_of_the_cut_harms_nobody(mock_clock: MockClock) -> None:
     """The handler answered without reading; the rest of the body is being dropped when the time is over."""
 
