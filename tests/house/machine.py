@@ -198,6 +198,7 @@ def _install(root: Path) -> None:
         "--find-links=/wheels",
         "faasd-py",
     )
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
     [share] = (root / "opt/faasd-py/lib").glob("python3*/site-packages/faasd_py/share")
     (root / "etc/faasd-py").mkdir()
     shutil.copy(share / "config.toml", root / "etc/faasd-py/config.toml")
