@@ -218,7 +218,7 @@ class FakeMessenger:
         self.tidied = 0
         self.closed = 0
 
-    async def deliver(self, call: Call, id: str) -> Outcome:
+    async def deliver(self, call: Call, id: str) -> Outcome:  # noqa: A002 - Delivers' shape
         self.sent.append((id, call))
         return await self.answer(call)
 
