@@ -103,13 +103,13 @@ class Fork:
         await reply.start(code, headers + b"Content-Length: %d\r\n" % size, size)
         if prefix:
             await reply.write(prefix)
-        await _send(output, reply)
+        await output.send(reply)
         await reply.end()
 
     async def _answer_early(self, run: Collecting, invocation: Invocation, reply: Reply) -> None:
         """The output is too large to wait for the status: a failure can only break the answer off."""
         await reply.start(200, b"Content-Type: %s\r\n" % self._kind(invocation, run.output), None)
-        await _send(run.output, reply)
+        await run.output.send(reply)
         while piece := await run.more():
             await reply.write(piece)
         await run.ended.wait()
@@ -175,8 +175,3 @@ class Collecting(Run):
                 self._eof = True
         if not self.output.full:
             await self.ended.wait()
-
-
-async def _send(output: Output, reply: Reply) -> None:
-    async for piece in output.pieces():
-        await reply.write(piece)

@@ -125,7 +125,7 @@ class Machinery:
         if child.gone or child.helper is None:
             return
         child.vanished = trio.Event()
-        await child.helper.send((spawner.STOP, child.ident, grace))
+        await child.helper.send((spawner.STOP, child.ident, float(grace)))
         with trio.move_on_after(grace + _KILLED_WITHIN):
             await child.vanished.wait()
         if not child.gone:
@@ -157,4 +157,4 @@ async def open_machinery() -> AsyncIterator[Machinery]:
         finally:
             with trio.CancelScope(shield=True):
                 await machinery.aclose()
-            nursery.cancel_scope.cancel()
+            pump.stop()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
 from typing import IO, Final
 
 import trio
+
+from faasd_py.runtime.contract import Reply
 
 MEMORY: Final = 1 << 20
 DISK: Final = 64 << 20
@@ -15,7 +16,7 @@ _PIECE: Final = 256 << 10
 
 
 class Output:
-    """`add` while it comes; then `whole` if it is small, or `pieces`. `full`: no more is kept."""
+    """`add` while it comes; then `whole` if it is small, or `send`. `full`: no more is kept."""
 
     __slots__ = ("_chunks", "_file", "full", "held", "size", "start")
 
@@ -57,16 +58,16 @@ class Output:
         """What is in memory."""
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """All of it, once: from the file, then from memory."""
+    async def send(self, reply: Reply) -> None:
+        """Write all of it, once: from the file, then from memory."""
         if self._file is not None:
             await trio.to_thread.run_sync(self._file.seek, 0)
             left = self.size - self.held
             while left and (piece := await trio.to_thread.run_sync(self._file.read, min(_PIECE, left))):
                 left -= len(piece)
-                yield piece
+                await reply.write(piece)
         for chunk in self._chunks:
-            yield chunk
+            await reply.write(chunk)
 
     def close(self) -> None:
         """The file's space is free again."""

@@ -24,6 +24,7 @@ class Pump:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[], None]] = {}
+        self._scope = trio.CancelScope(shield=True)
 
     def add(self, fd: int, callback: Callable[[], None], events: int = READ) -> None:
         """Call it whenever `fd` is ready, hung up or broken. Adding twice is fine."""
@@ -40,9 +41,13 @@ class Pump:
     def __len__(self) -> int:
         return len(self._callbacks)
 
+    def stop(self) -> None:
+        """The task ends. Nothing else ends it: what is being stopped after a cancellation is heard of here."""
+        self._scope.cancel()
+
     async def run(self) -> None:
-        """Until cancelled."""
-        with self._epoll as epoll:
+        """Until `stop`."""
+        with self._scope, self._epoll as epoll:
             while True:
                 await trio.lowlevel.wait_readable(epoll.fileno())
                 for fd, _ in epoll.poll(0, _ROUND):

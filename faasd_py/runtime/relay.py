@@ -11,6 +11,22 @@ from faasd_py.runtime.contract import Invocation, Reply
 
 PEER_ERRORS: Final = (ConnectFailed, PeerClosed, BadAnswer)
 
+_AT_ONCE: Final = 64 << 10
+"""Larger bodies are sent while the answer is read: both ends may wait for each other otherwise."""
+_PIECE: Final = 256 << 10
+
+
+class Whole:
+    """A body that is at hand, as a Source."""
+
+    def __init__(self, body: bytes) -> None:
+        self._left = memoryview(body)
+
+    async def read(self) -> bytes:
+        """See Source."""
+        piece, self._left = bytes(self._left[:_PIECE]), self._left[_PIECE:]
+        return piece
+
 
 async def relay(pool: Pool, base: bytes, host: bytes, invocation: Invocation, reply: Reply) -> None:
     """One request to a peer; `base` goes before the target, `host` is the Host line.
@@ -18,14 +34,18 @@ async def relay(pool: Pool, base: bytes, host: bytes, invocation: Invocation, re
     Raises:
         FunctionUnavailable: the peer could not be reached, broke off, or does not speak HTTP.
     """
+    body: bytes | None = invocation.body
+    source = invocation.source
+    if body is not None and len(body) > _AT_ONCE:
+        source, body = Whole(body), None
     try:
         await pool.request(
             invocation.method,
             base + invocation.target,
             host + invocation.headers,
-            invocation.body,
+            body,
             invocation.length,
-            invocation.source,
+            source,
             reply,
             invocation.upgrade,
         )
