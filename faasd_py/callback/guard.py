@@ -83,9 +83,8 @@ class Guard:
         for address in checked(allow, host, await self._addresses(host)):
             try:
                 return await dial_tcp(str(address), port, timeout)()
-            except (OSError, ConnectFailed) as error:
-                failure = ConnectFailed(f"{host} ({address}): {error}")
-                failure.__cause__ = error
+            except ConnectFailed as error:
+                failure = error if host == str(address) else ConnectFailed(f"{host}: {error}")
         raise failure
 
     async def _addresses(self, host: str) -> list[Address]:
