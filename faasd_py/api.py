@@ -17,7 +17,16 @@ from faasd_py.core.errors import (
 )
 from faasd_py.core.lifecycle import Move, State, after
 from faasd_py.core.outcome import Attempt, Outcome, Verdict
-from faasd_py.hookspecs import QueueSite, RegisterQueue, RegisterRuntime, RuntimeSite, hookimpl
+from faasd_py.hookspecs import (
+    API_VERSION,
+    QueueSite,
+    RegisterQueue,
+    RegisterRuntime,
+    RegisterService,
+    RuntimeSite,
+    ServiceSite,
+    hookimpl,
+)
 from faasd_py.queue.contract import Accepted, Capabilities, Filter, LaneStats, Queue, QueueStats, Record
 from faasd_py.queue.spool import Spool
 from faasd_py.runtime.contract import (
@@ -32,10 +41,10 @@ from faasd_py.runtime.contract import (
 )
 
 __all__ = [
-    "Accepted", "Attempt", "BadOption", "Body", "Call", "Capabilities", "ConfigError", "Duplex", "Duration", "Filter",
+    "API_VERSION", "Accepted", "Attempt", "BadOption", "Body", "Call", "Capabilities", "ConfigError", "Duplex", "Duration", "Filter",
     "FunctionLog", "FunctionTimeout", "FunctionUnavailable", "IdempotencyConflict", "IllegalMove", "Invocation",
     "LaneStats", "Lease", "Move", "OpenRuntime", "Outcome", "PluginError", "Queue", "QueueBroken", "QueueError",
-    "QueueFull", "QueueSite", "QueueStats", "QueueUnavailable", "Record", "RegisterQueue", "RegisterRuntime", "Replicas",
-    "Reply", "Runtime", "RuntimeSite", "Size", "Source", "Spool", "Spooled", "State", "Verdict", "after", "hookimpl",
+    "QueueFull", "QueueSite", "QueueStats", "QueueUnavailable", "Record", "RegisterQueue", "RegisterRuntime", "RegisterService", "Replicas",
+    "Reply", "Runtime", "RuntimeSite", "ServiceSite", "Size", "Source", "Spool", "Spooled", "State", "Verdict", "after", "hookimpl",
     "parse_duration", "parse_size",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ A plug-in is a module named by an entry point of the group `faasd_py`; only thos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -16,6 +16,8 @@ import pluggy
 from faasd_py.config import FunctionSettings, QueueSettings
 
 PROJECT: Final = "faasd_py"
+API_VERSION: Final = 1
+"""Of what `faasd_py.api` offers. A plug-in's module says which it was written for: `api_version = 1`."""
 hookspec: Final = pluggy.HookspecMarker(PROJECT)
 hookimpl: Final = pluggy.HookimplMarker(PROJECT)
 
@@ -46,6 +48,18 @@ class RuntimeSite(msgspec.Struct, frozen=True, kw_only=True):
     machinery: Any = None
 
 
+class ServiceSite(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service is run with: its table `[services.NAME]` as it is, the daemon's queue, a directory of its own.
+
+    `queue` keeps `queue.contract.Queue`, and `spool` is where its large bodies lie (`faasd_py.api.Spool`).
+    """
+
+    options: Mapping[str, Any]
+    queue: Any
+    spool: Any
+    directory: Path
+
+
 class RegisterQueue(Protocol):
     """Offer a backend under the name that `[queue] backend` uses."""
 
@@ -67,6 +81,13 @@ class RegisterRuntime(Protocol):
         """Raises PluginError when the mode is taken."""
 
 
+class RegisterService(Protocol):
+    """Offer a service under the name of its table in `[services]`."""
+
+    def __call__(self, name: str, run: Callable[..., Awaitable[None]]) -> None:
+        """Raises PluginError when the name is taken."""
+
+
 @hookspec
 def faasd_py_register_queues(register: RegisterQueue) -> None:
     """Call `register(name, open_queue, capabilities)` for each backend; the queue keeps `queue.contract.Queue`."""
@@ -75,6 +96,15 @@ def faasd_py_register_queues(register: RegisterQueue) -> None:
 @hookspec
 def faasd_py_register_runtimes(register: RegisterRuntime) -> None:
     """Call `register(mode, open_runtime)` for each mode; the runtime keeps `runtime.contract.Runtime`."""
+
+
+@hookspec
+def faasd_py_register_services(register: RegisterService) -> None:
+    """Call `register(name, run)` for each service; `await run(site, task_status=…)` is a task of the daemon's.
+
+    It runs when config.toml has a table `[services.NAME]`, calls `task_status.started()` when it is ready, and is
+    cancelled before the queue closes. What it raises ends the daemon.
+    """
 
 
 @hookspec

@@ -6,7 +6,7 @@ The built-in backends and runtimes are plug-ins too: the same hooks, only that t
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType, ModuleType
@@ -18,7 +18,7 @@ import pluggy
 from faasd_py import hookspecs
 from faasd_py.config import Config, FunctionSettings
 from faasd_py.core.errors import PluginError
-from faasd_py.hookspecs import PROJECT, QueueSite, RuntimeSite
+from faasd_py.hookspecs import API_VERSION, PROJECT, QueueSite, RuntimeSite
 from faasd_py.queue.contract import Capabilities, Queue
 from faasd_py.runtime.contract import OpenRuntime
 from faasd_py.runtime.function import mode_of
@@ -53,11 +53,19 @@ class Mode(msgspec.Struct, frozen=True):
     open: Callable[[RuntimeSite], OpenRuntime]
 
 
+class Service(msgspec.Struct, frozen=True):
+    """A task of its own that a plug-in offers."""
+
+    plugin: str
+    run: Callable[..., Awaitable[None]]
+
+
 class Plugins(msgspec.Struct, frozen=True):
     """What the loaded plug-ins offer, by the names that config.toml uses."""
 
     queues: dict[str, Backend]
     modes: dict[str, Mode]
+    services: dict[str, Service]
     observers: tuple[tuple[str, Observer], ...]
 
     def queue(self, config: Config) -> Backend:
@@ -70,6 +78,18 @@ class Plugins(msgspec.Struct, frozen=True):
         if backend := self.queues.get(name):
             return backend
         raise PluginError(f"queue.backend: plug-in {name!r} registers no queue backend of that name")
+
+    def check_services(self, names: Iterable[str]) -> None:
+        """Every service that has a table in `[services]` is registered.
+
+        Raises:
+            PluginError: naming the service.
+        """
+        for name in names:
+            if name not in self.services:
+                raise PluginError(
+                    f"services.{name}: no plug-in named in plugins = [...] registers a service of that name"
+                )
 
     def check_modes(self, functions: Mapping[str, FunctionSettings]) -> None:
         """Every function's mode is registered.
@@ -117,6 +137,12 @@ def _wanted(config: Config) -> Iterable[str]:
 
 def _load_one(manager: pluggy.PluginManager, name: str) -> None:
     module = _find(name)
+    written_for = getattr(module, "api_version", API_VERSION)
+    if not isinstance(written_for, int) or written_for > API_VERSION:
+        raise PluginError(
+            f"plug-in {name!r} was written for api_version {written_for}, this daemon has {API_VERSION}: "
+            f"upgrade faasd-py, or install an older version of the plug-in"
+        )
     try:
         manager.register(module, name)
     except (ValueError, pluggy.PluginValidationError) as error:
@@ -139,11 +165,12 @@ def _find(name: str) -> ModuleType | object:
 
 
 def _register(manager: pluggy.PluginManager) -> Plugins:
-    found = Plugins({}, {}, ())
+    found = Plugins({}, {}, {}, ())
     observers = []
     for name, plugin in manager.list_name_plugin():
         _ring(name, plugin, "faasd_py_register_queues", _queue_register(found.queues, name))
         _ring(name, plugin, "faasd_py_register_runtimes", _mode_register(found.modes, name))
+        _ring(name, plugin, "faasd_py_register_services", _service_register(found.services, name))
         if observe := getattr(plugin, "faasd_py_observe", None):
             observers.append((name, observe))
     return msgspec.structs.replace(found, observers=tuple(observers))
@@ -178,6 +205,15 @@ def _mode_register(modes: dict[str, Mode], plugin: str) -> hookspecs.RegisterRun
         if taken := modes.get(mode):
             raise PluginError(f"plug-ins {taken.plugin!r} and {plugin!r} both register the mode {mode!r}")
         modes[mode] = Mode(plugin, open_runtime)
+
+    return register
+
+
+def _service_register(services: dict[str, Service], plugin: str) -> hookspecs.RegisterService:
+    def register(name: str, run: Callable[..., Awaitable[None]]) -> None:
+        if taken := services.get(name):
+            raise PluginError(f"plug-ins {taken.plugin!r} and {plugin!r} both register the service {name!r}")
+        services[name] = Service(plugin, run)
 
     return register
 

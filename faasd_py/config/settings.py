@@ -195,4 +195,6 @@ class Config(Table, frozen=True, kw_only=True):
     auth: AuthSettings = AuthSettings()
     log: LogSettings = LogSettings()
     plugins: list[str] = []
+    services: dict[str, dict[str, Any]] = {}
+    """`[services.NAME]`: run the service of that name, with this table as its options."""
     functions: dict[str, FunctionSettings] = {}

@@ -11,6 +11,7 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ from faasd_py.gateway.door import Control, Door
 from faasd_py.gateway.enqueue import Enqueue, Terms
 from faasd_py.gateway.invoke import Invoke
 from faasd_py.gateway.local import Local
+from faasd_py.hookspecs import ServiceSite
 from faasd_py.http.client import Pool, dial_unix
 from faasd_py.http.limits import Limits
 from faasd_py.http.server import Server
@@ -44,7 +46,7 @@ from faasd_py.runtime.registry import Registry
 from faasd_py.worker.workers import Workers
 
 METRICS_PATHS: Final = frozenset({b"/metrics", b"/healthz"})
-AT_START_ONLY: Final = ("state", "plugins", "metrics", "queue")
+AT_START_ONLY: Final = ("state", "plugins", "services", "metrics", "queue")
 """Tables whose changes wait for the next start."""
 _log: Final = logging.getLogger("faasd_py.daemon")
 
@@ -78,6 +80,7 @@ class House:
         self.metrics = metrics
         self.events = events
         self._path = path
+        self._spool = spool
         self._plugins = plugins
         self._notifier = notifier
         self._runtime = Path(config.state.runtime_directory)
@@ -119,6 +122,7 @@ class House:
     async def _serve(self, sockets: Sockets) -> None:
         async with trio.open_nursery() as rooms:
             await rooms.start(self.workers.run)
+            await self._start_services(rooms)
             await rooms.start(self._run_doors, sockets)
             rooms.start_soon(self._keep_control)
             rooms.start_soon(self._notifier.watch, lambda: True)
@@ -127,6 +131,14 @@ class House:
             await self._stop.wait()
             await self._drain()
             rooms.cancel_scope.cancel()
+
+    async def _start_services(self, rooms: trio.Nursery) -> None:
+        """The tasks of plug-ins, one after the other, each ready before the next; a stop cancels them."""
+        for name, options in self.config.services.items():
+            directory = Path(self.config.state.directory) / "services" / name
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            site = ServiceSite(options=options, queue=self.queue, spool=self._spool, directory=directory)
+            await rooms.start(partial(self._plugins.services[name].run, site))
 
     async def _run_doors(self, sockets: Sockets, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:

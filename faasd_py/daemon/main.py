@@ -41,6 +41,7 @@ def main(path: Path) -> int:
         log.setup(config.log)
         loaded = plugins.load(config)
         loaded.check_modes(config.functions)
+        loaded.check_services(config.services)
         backend = loaded.queue(config)
         trio.run(_live, path, config, loaded, backend, strict_exception_groups=True)
     except (ConfigError, PluginError) as error:
