@@ -171,7 +171,7 @@ def test_answers_are_the_same_however_they_are_split(data: st.DataObject, messag
         assert end_to_end(reply.headers) == end_to_end(meant.lines)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.data(), BODY, st.binary(max_size=20))
 def test_chunks_are_the_same_however_they_are_split(data: st.DataObject, body: bytes, behind: bytes) -> None:
     """The pure decoder: the same body, and every byte behind it is kept."""

@@ -24,7 +24,7 @@ async def drip(wire: Wire, data: bytes, pause: float) -> None:
         for byte in data:
             await wire.send(bytes([byte]))
             await trio.sleep(pause)
-    except trio.BrokenResourceError:
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass
 
 
