@@ -203,6 +203,8 @@ class Hand:
         lane, outcome = self._lane, run.outcome
         verdict, outcome = self._decide(run, outcome)
         await lane.work.settle(run, verdict, outcome)
+        if verdict.move is Move.RELEASE and lane.work.ordered:
+            await self._see_it_back()
         self._run = None
         if outcome is not None and run.started_at:
             lane.steady()
@@ -229,6 +231,15 @@ class Hand:
         """In an ordered lane the call stays READY at its place, and the lane waits in its stead."""
         self._lane.pause(verdict.wait)
         return Verdict(move=Move.RELEASE, reason=verdict.reason)
+
+    async def _see_it_back(self) -> None:
+        """Until the queue has the call at its place again, the next one would overtake it."""
+        while not self._lane.closing:
+            try:
+                return await self._queue.flush()
+            except QueueUnavailable as error:
+                log.warning("lane %s waits: %s", self._lane.name, error)
+                await trio.sleep(min(error.retry_after, 1.0))
 
     async def _recover(self) -> None:
         """After a failure of ours: hand the lease back, if it was not settled, and give up the slot."""

@@ -58,6 +58,8 @@ class FakeQueue:
         """Raised by the next starts, one each."""
         self.broken_settles: list[BaseException] = []
         self.broken_waits: list[BaseException] = []
+        self.broken_flushes: list[BaseException] = []
+        self.flushes = 0
         self.waits = 0
         self.leave_count = 0
         self._keys = itertools.count(1)
@@ -151,6 +153,12 @@ class FakeQueue:
             entry.due = trio.current_time() + verdict.wait
             trio.lowlevel.spawn_system_task(self._wake_at, entry)
         self.notify()
+
+    async def flush(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.flushes += 1
+        if self.broken_flushes:
+            raise self.broken_flushes.pop(0)
 
     async def _wake_at(self, entry: Entry) -> None:
         await trio.sleep_until(entry.due)

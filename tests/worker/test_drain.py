@@ -67,7 +67,9 @@ async def test_what_does_not_finish_is_handed_back(nursery, autojump_clock: Mock
     await house.workers.drain(4)
     await over.wait()
     assert trio.current_time() == pytest.approx(5, abs=0.1)
-    assert {(one.state, one.attempts, one.verdicts[-1].move) for one in entries} == {(State.READY, 1, Move.RELEASE)}
+    assert {(one.state, one.attempts, one.verdicts[-1].move) for one in entries} == {
+        (State.READY, 1, Move.RELEASE)
+    }
     assert function.runtime.cancelled == 3
     assert function.meter.inflight == 0
 
