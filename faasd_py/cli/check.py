@@ -32,6 +32,7 @@ def _plugins(config: Config) -> Iterator[str]:
         loaded = plugins.load(config)
         loaded.queue(config)
         loaded.check_modes(config.functions)
+        loaded.check_services(config.services)
     except PluginError as error:
         yield str(error)
 

@@ -40,9 +40,9 @@ def make_parser() -> Parser:
     _verb(
         verbs,
         "plugins",
-        "list queue backends and runtimes",
+        "list queue backends, runtimes and other plug-ins",
         "List the built-in and the pip-installed plug-ins with what they register: queue backends and what each can do, "
-        "runtime modes, observers. A plug-in that cannot be loaded is listed with the reason.",
+        "runtime modes, services, observers. A plug-in that cannot be loaded is listed with the reason.",
         json=True,
     )
     _verb(verbs, "version", "print the version", "Print the version of faasd-py.", json=True)

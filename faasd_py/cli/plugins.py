@@ -30,6 +30,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     distribution: str
     queues: tuple[Backend, ...] = ()
     modes: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
     observes: bool = False
     trouble: str | None = None
 
@@ -61,6 +62,7 @@ def _look(name: str, module: str, distribution: str) -> Plugin:
         plugin,
         queues=tuple(Backend(key, q.capabilities) for key, q in loaded.queues.items() if q.plugin == name),
         modes=tuple(key for key, mode in loaded.modes.items() if mode.plugin == name),
+        services=tuple(key for key, service in loaded.services.items() if service.plugin == name),
         observes=any(observer == name for observer, _ in loaded.observers),
     )
 
@@ -74,6 +76,7 @@ def _registers(plugin: Plugin) -> str:
         return plugin.trouble
     words = [f"queue {backend.name} ({_abilities(backend.capabilities)})" for backend in plugin.queues]
     words += [f"mode {mode}" for mode in plugin.modes]
+    words += [f"service {service}" for service in plugin.services]
     words += ["observer"] if plugin.observes else []
     return ", ".join(words) or "nothing"
 

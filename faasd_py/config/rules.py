@@ -76,6 +76,8 @@ def _queue(config: Config) -> Broken:
     yield from _tried("queue.backend", _check_word, config.queue.backend)
     for index, plugin in enumerate(config.plugins):
         yield from _tried(f"plugins[{index}]", _check_word, plugin)
+    for service in config.services:
+        yield from _tried(f"services.{service}", _check_word, service)
 
 
 def _callback(config: Config) -> Broken:

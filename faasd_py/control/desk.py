@@ -118,14 +118,14 @@ def function_view(function: Function) -> FunctionView:
         name=function.name,
         namespace=function.namespace,
         image=settings.image or "",
-        mode=settings.mode or ("url" if settings.url else "image" if settings.image else "fork"),
+        mode=function.mode,
         inflight=meter.inflight,
         replicas=replicas.wanted,
         availableReplicas=replicas.available,
         invocationCount=meter.started,
         labels=settings.labels,
         annotations=settings.annotations,
-        trouble=getattr(function, "trouble", None),
+        trouble=function.trouble,
     )
 
 

@@ -39,6 +39,16 @@ class Function(Protocol):
         ...
 
     @property
+    def mode(self) -> str:
+        """What runs it: `fork`, `stream`, `http`, `url`, or a plug-in's word."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot be called at present; None when it can."""
+        ...
+
+    @property
     def settings(self) -> FunctionSettings:
         """As config.toml has them."""
         ...

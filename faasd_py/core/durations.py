@@ -69,7 +69,7 @@ def parse_size(text: str | int) -> Size:
     if isinstance(text, int) and not isinstance(text, bool):
         if text >= 0:
             return Size(text)
-    elif isinstance(text, str) and (match := _SIZE.fullmatch(text)) and len(match[1]) < 16:
+    elif isinstance(text, str) and (match := _SIZE.fullmatch(text)) and len(match[1]) < 19:
         unit = match[2] or "B"
         base = 1024 if "i" in unit else 1000
         return Size(int(match[1]) * base ** _SCALE[unit.rstrip("B").rstrip("i").upper()])

@@ -73,6 +73,8 @@ def test_check_looks_at_plug_ins_and_modes(cli, config):
     assert "'nats-streaming' is not installed" in said.err
     config.write_text("[functions.a]\ncommand = ['cat']\nmode = 'wasm'")
     assert "functions.a: nothing here runs mode 'wasm'" in cli("check").err
+    config.write_text("[services.bridge]\nurl = 'x'")
+    assert "services.bridge: no plug-in" in cli("check").err
 
 
 def test_check_looks_at_files(cli, config, tmp_path):
@@ -110,6 +112,11 @@ class Guest:
 
     @staticmethod
     @hookimpl
+    def faasd_py_register_services(register):
+        register("bridge", None)
+
+    @staticmethod
+    @hookimpl
     def faasd_py_observe(event):
         """Listens."""
 
@@ -138,10 +145,11 @@ def test_installed_plug_ins(cli, guests):
     assert cloud["distribution"] == "faasd-py-cloud 1.2"
     assert cloud["queues"][0]["name"] == "cloud"
     assert cloud["queues"][0]["capabilities"]["max_body"] == 65536
+    assert cloud["services"] == ["bridge"]
     assert cloud["observes"] is True
     assert "no module named nats" in found["broken"]["trouble"]
     table = cli("plugins").out
-    assert "queue cloud (durable, delay, max_body 65536), observer" in table
+    assert "queue cloud (durable, delay, max_body 65536), service bridge, observer" in table
     assert "no module named nats" in table
 
 

@@ -31,6 +31,7 @@ def wrong(text: str) -> str:
         ("[queue]\nmax_depth = 0", "queue.max_depth: expected an integer >= 1, got 0"),
         ("[auth]\nenabled = 'yes'", 'auth.enabled: expected true or false, got "yes"'),
         ("[queue]\noptions = 3", "queue.options: expected a table, got 3"),
+        ("services.x = 3", "services.x: expected a table, got 3"),
         ("plugins = 'x'", 'plugins: expected an array, got "x"'),
         ("functions = []", "functions: expected a table, got []"),
         ("[functions]\nx = 1", "functions.x: expected a table, got 1"),

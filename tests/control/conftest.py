@@ -136,6 +136,8 @@ def function(name, metrics, **settings):
     return SimpleNamespace(
         name=name,
         namespace="openfaas-fn",
+        mode="url" if "url" in settings else "fork",
+        trouble=None,
         label=label,
         settings=FunctionSettings(**settings),
         meter=metrics.meter(label),

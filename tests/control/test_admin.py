@@ -393,6 +393,13 @@ async def test_functions(admin, house):
         "labels": {"team": "pictures"},
     }
     assert remote["mode"] == "url"
+    assert "trouble" not in remote
+
+
+async def test_a_function_that_cannot_be_called(admin, house):
+    """It is listed, with the reason."""
+    house.registry.functions()[0].trouble = "there is no program 'x'"
+    assert (await admin("GET", "/system/functions")).json[0]["trouble"] == "there is no program 'x'"
 
 
 async def test_reload(admin, house):

@@ -1,0 +1,140 @@
+"""The manual is complete: every setting with its default, every verb and option, every metric."""
+
+import argparse
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from faasd_py.cli.parser import make_parser
+from faasd_py.config import Config, FunctionSettings, RateSettings, TlsSettings, plain
+from faasd_py.observe.metrics import Metrics
+
+MANUAL = Path(__file__).parents[2] / "docs" / "manual"
+SETTINGS = (MANUAL / "settings.md").read_text()
+CLI = (MANUAL / "cli.md").read_text()
+NONE = "\N{EN DASH}"
+METRICS = (MANUAL / "metrics.md").read_text()
+
+
+def section(title: str) -> dict[str, list[str]]:
+    """The rows of the table below a heading: the first cell's name to the other cells."""
+    text = (
+        SETTINGS.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+        if title
+        else SETTINGS.partition("\n## ")[0]
+    )
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in text.splitlines()
+        if line.startswith("| `")
+    ]
+    return {row[0].strip("| `"): row[1:] for row in rows}
+
+
+TABLES = {
+    **{
+        f"[{field.name}]": type(field.default)
+        for field in msgspec.structs.fields(Config)
+        if hasattr(field.default, "__struct_fields__")
+    },
+    "[functions.NAME]": FunctionSettings,
+    **{
+        f"[functions.NAME.{field.name}]": type(field.default)
+        for field in msgspec.structs.fields(FunctionSettings)
+        if hasattr(field.default, "__struct_fields__")
+    },
+    "[functions.NAME.rate]": RateSettings,
+}
+
+
+@pytest.mark.parametrize("title", TABLES)
+def test_every_setting_is_in_the_manual(title):
+    """With its kind, its default, and what it means; and nothing is there that does not exist."""
+    rows, kind = section(title), TABLES[title]
+    elsewhere = {"tls"} if title == "[gateway]" else set()
+    assert set(rows) == set(kind.__struct_fields__) - elsewhere
+
+
+@pytest.mark.parametrize("title", TABLES)
+def test_defaults_in_the_manual_are_the_defaults(title):
+    """A dash stands for a setting that has none."""
+    rows = section(title)
+    for field in msgspec.structs.fields(TABLES[title]):
+        if field.name not in rows:
+            continue
+        default = field.default if field.default is not msgspec.NODEFAULT else None
+        if field.default_factory is not msgspec.NODEFAULT:
+            default = field.default_factory()
+        shown = rows[field.name][1]
+        if default is None or hasattr(default, "__struct_fields__"):
+            assert shown == NONE, field.name
+        else:
+            assert shown == f"`{json.dumps(plain(default))}`", field.name
+
+
+def test_what_stands_outside_of_tables():
+    """`plugins`, `[gateway.tls]`, and every table of the file has its heading."""
+    assert set(section("")) == {"plugins"}
+    assert set(section("[gateway.tls]")) == {"tls", *TlsSettings.__struct_fields__}
+    for field in Config.__struct_fields__:
+        title = f"{field}.NAME" if field in {"functions", "services"} else field
+        assert field == "plugins" or f"\n## [{title}]\n" in SETTINGS
+
+
+def parsers(parser: argparse.ArgumentParser):
+    """A parser and all below it."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from parsers(child)
+
+
+@pytest.mark.parametrize("parser", list(parsers(make_parser())), ids=lambda parser: parser.prog)
+def test_every_verb_and_option_is_in_the_manual(parser):
+    """Verbs as headings, options where they are explained."""
+    assert parser.prog == "faasd-py" or re.search(rf"(?m)^##+ {re.escape(parser.prog)}\b", CLI)
+    for action in parser._actions:
+        for option in action.option_strings:
+            assert re.search(rf"`{option}[`\s]|`{option}`| {option} ", CLI), f"{parser.prog} {option}"
+
+
+def test_exit_statuses_are_in_the_manual():
+    """All that a command may end with."""
+    for status in ("0", "1", "2", "130"):
+        assert f"| {status} |" in CLI
+
+
+def page() -> str:
+    """A page with at least one sample of every metric."""
+    metrics = Metrics()
+    lane = SimpleNamespace(ready=1, leased=1, delayed=1, dead=1, oldest_at=1.0)
+    queue = SimpleNamespace(lanes={"a.b": lane}, bytes=1, quarantined=0)
+    return metrics.render(queue, {"a.b": SimpleNamespace(wanted=1, available=1)}, now=2.0).decode()
+
+
+def test_every_metric_is_in_the_manual():
+    """With its type and its labels; and nothing is there that does not exist."""
+    kinds = dict(re.findall(r"(?m)^# TYPE (\S+) (\S+)$", page()))
+    told = dict(re.findall(r"(?m)^\| `(\w+)` \| (\w+) \|", METRICS))
+    assert told == {name: kind for name, kind in kinds.items() if not name.startswith("process_")}
+    for name in kinds:
+        assert f"`{name}`" in METRICS
+
+
+def test_metrics_are_explained_with_their_labels():
+    """As the page has them."""
+    for name, labels in re.findall(r"(?m)^(\w+)(?:\{(.*)\})? ", page()):
+        row = next((line for line in METRICS.splitlines() if line.startswith(f"| `{name}`")), "")
+        for label in re.findall(r'(\w+)="', labels):
+            assert f"`{label}`" in row, (name, label)
+
+
+def test_alerts_name_metrics_that_exist():
+    """Examples are copied: they must work."""
+    for name in re.findall(r"(?:faasd|gateway|queue_worker)_\w+", METRICS.partition("## Worth an alert")[2]):
+        assert f"| `{name}` |" in METRICS
