@@ -10,8 +10,10 @@ import trustme
 
 from faasd_py.http.collect import Collector
 from faasd_py.http.errors import ConnectFailed
+from faasd_py.http.server import Exchange
 
-from .support import Recorder, Served, Wire, echo, limits, poll, pooled, serve, upstream
+from .support import Recorder, Served, Wire, echo, length_line, limits, poll, pooled, serve, upstream
+from .test_streaming import PIECE, ROOM, SIZE, expected, growth, pull_length, stalled
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -58,6 +60,27 @@ async def test_a_large_echo_inside_tls(authority: trustme.CA) -> None:
         wire = await secure(served, client_context(authority))
         nursery.start_soon(wire.send, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
         assert (await wire.answer()).body == bytes(size)
+
+
+async def test_a_stream_inside_tls_in_flat_memory(authority: trustme.CA) -> None:
+    """64 MiB down, and a reader that waits stops the writer, as without TLS."""
+    written = [0]
+
+    async def count(exchange: Exchange) -> None:
+        await exchange.start(200, length_line(SIZE), SIZE)
+        for _ in range(SIZE // len(PIECE)):
+            await exchange.write(PIECE)
+            written[0] += len(PIECE)
+        await exchange.end()
+
+    async with serve(count, tls=server_context(authority), sndbuf=65536) as served:
+        wire = await secure(served, client_context(authority))
+        with growth() as peak:
+            await wire.send(GET)
+            await wire.until(b"\r\n\r\n")
+            assert await stalled(written) < SIZE // 2
+            assert await pull_length(wire, SIZE) == expected()
+    assert peak.bytes < ROOM
 
 
 async def test_plain_http_at_a_tls_door_is_dropped(authority: trustme.CA) -> None:
