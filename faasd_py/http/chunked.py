@@ -15,7 +15,7 @@ from faasd_py.http.errors import BadChunk
 MAX_LINE: Final = 1024
 """Bytes of one chunk-size line with its extensions."""
 MAX_OVERHEAD: Final = 16 * 1024
-"""Bytes of extensions in one body that are put up with; trailers have the same again."""
+"""Bytes of size lines beyond 16 a chunk and two a byte of the body that are put up with; as many of trailers."""
 LAST_CHUNK: Final = b"0\r\n\r\n"
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
@@ -92,9 +92,9 @@ class Dechunker:
             return at
         if line.end() - at > MAX_LINE:
             raise BadChunk("a chunk's extensions are too long")
-        if line[2]:
-            self._spend(len(line[2]))
         self._left = int(line[1], 16)
+        self._overhead = max(0, self._overhead - 16 - 2 * self._left)
+        self._spend(line.end() - at)
         self._trailers = self._left == 0
         if self._trailers:
             self._overhead = 0

@@ -124,7 +124,7 @@ class Pool:
         idle = self._idle
         while idle:
             peer = idle.pop()
-            if not peer.stale() and peer.idle_until > self._sweeper.now():
+            if peer.wire.quiet() and peer.idle_until > self._sweeper.now():
                 return peer
             peer.close()
         return None

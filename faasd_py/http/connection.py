@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
+import re
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -27,13 +27,16 @@ LINGER: Final = 2.0
 """Seconds that a client has to take an answer before the connection is closed under it."""
 LINGER_BYTES: Final = 1024 * 1024
 DRAIN_TIME: Final = 5.0
+MAX_BLANK: Final = 64
+"""Bytes of blank lines before a request that are put up with (RFC 9112 §2.2)."""
+_BLANK: Final = re.compile(rb"(?:\r\n)+")
 _log: Final = logging.getLogger("faasd_py.http")
 
 
 class Connection(Link):
     """One client. `exchange` is the one that is running; `exchange_by` when it must be done."""
 
-    __slots__ = ("exchange", "exchange_by", "peer", "scope", "server")
+    __slots__ = ("exchange", "exchange_by", "overdue", "peer", "scope", "server")
 
     def __init__(self, server: Server, wire: Wire, peer: bytes) -> None:
         limits = server.limits
@@ -42,6 +45,7 @@ class Connection(Link):
         self.peer = peer
         self.exchange: Exchange | None = None
         self.exchange_by = inf
+        self.overdue = False
         self.scope = trio.CancelScope()
 
     def due(self) -> float:
@@ -52,13 +56,13 @@ class Connection(Link):
         """See Watched: whatever runs here is cancelled."""
         if self.exchange is not None:
             self.exchange.timed_out = self.exchange_by <= now
-        self.late = True
+        self.overdue = True
         self.receive_by = self.send_by = self.exchange_by = inf
         self.scope.cancel()
 
     def retire(self) -> None:
         """The server drains: an idle connection ends now, unless a request is already on its way."""
-        if self.exchange is None and not self.rest and not select.select([self.wire.fd], [], [], 0)[0]:
+        if self.exchange is None and not self.rest and self.wire.quiet():
             self.scope.cancel()
 
     async def run(self) -> None:
@@ -66,8 +70,7 @@ class Connection(Link):
         try:
             with self.scope:
                 await self._serve()
-            if self.late and self.scope.cancelled_caught:
-                self.late = False
+            if self.overdue and self.scope.cancelled_caught:
                 await self._after_cut()
         except (OSError, ConnectionLost):
             pass
@@ -176,10 +179,10 @@ class Connection(Link):
         """The slow way: the head comes in pieces, or behind blank lines (RFC 9112 §2.2). None: the client is gone."""
         limits = self.server.limits
         self.receive_within(limits.head_timeout)
-        probe, probed = HttpRequestParser(RequestHead()), 0
+        probe, probed, blank = HttpRequestParser(RequestHead()), 0, 0
         while data:
-            while not probed and data.startswith(b"\r\n"):
-                data = data[2:]
+            if not probed and data[0] == 13:
+                data, blank = _without_blank_lines(data, blank)
             if data.find(b"\r\n\r\n", max(0, probed - 3)) >= 0:
                 return self._parse(data)
             if len(data) > limits.max_head:
@@ -256,6 +259,15 @@ class Connection(Link):
             await self.wire.send_eof()
             while room > 0 and (data := await self.wire.receive(SMALL)):
                 room -= len(data)
+
+
+def _without_blank_lines(data: bytes, before: int) -> tuple[bytes, int]:
+    """The data behind the blank lines that it begins with, and how many bytes of them there were in all."""
+    blank = _BLANK.match(data)
+    end = blank.end() if blank else 0
+    if before + end > MAX_BLANK:
+        raise Refused(400, "there are too many blank lines before the request")
+    return data[end:], before + end
 
 
 def _probe(probe: HttpRequestParser, data: bytes, start: int) -> None:

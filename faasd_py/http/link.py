@@ -78,8 +78,10 @@ class Link:
         if not self.sweeper.running:
             return await self._await_bytes_in_scope(limit, patience)
         self.receive_within(patience)
-        data = await self.wire.receive(limit)
-        self.receive_by = inf
+        try:
+            data = await self.wire.receive(limit)
+        finally:
+            self.receive_by = inf
         if self.late:
             raise OutOfTime
         return data
@@ -113,23 +115,24 @@ class Link:
         self._streak = 0
         data = memoryview(whole)[start:]
         while data:
-            if self.send_timeout == inf:
-                sent = await self.wire.send(data)
-            elif self.sweeper.running:
-                self.send_by = self.sweeper.now() + self.send_timeout
-                self.sweeper.arm(self.send_by)
-                sent = await self.wire.send(data)
-                self.send_by = inf
-            else:
-                sent = await self._send_in_scope(data)
-            if self.late:
-                raise OutOfTime
-            data = data[sent:]
+            data = data[await self._send_some(data) :]
 
-    async def _send_in_scope(self, data: memoryview) -> int:
-        with trio.move_on_after(self.send_timeout):
+    async def _send_some(self, data: memoryview) -> int:
+        if self.send_timeout == inf:
             return await self.wire.send(data)
-        raise OutOfTime
+        if not self.sweeper.running:
+            with trio.move_on_after(self.send_timeout):
+                return await self.wire.send(data)
+            raise OutOfTime
+        self.send_by = self.sweeper.now() + self.send_timeout
+        self.sweeper.arm(self.send_by)
+        try:
+            sent = await self.wire.send(data)
+        finally:
+            self.send_by = inf
+        if self.late:
+            raise OutOfTime
+        return sent
 
     async def be_fair(self) -> None:
         """Something succeeded without waiting: now and then let the others have their turn."""

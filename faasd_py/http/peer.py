@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import select
 from math import inf
 from typing import Final
 
@@ -12,11 +10,12 @@ import trio
 from faasd_py.http import fields
 from faasd_py.http.answer import MAX_HEAD, AnswerHead
 from faasd_py.http.body import Body, BodyCut, ChunkedBody, FixedBody, UntilClose
-from faasd_py.http.chunked import LAST_CHUNK, Dechunker, chunk
-from faasd_py.http.errors import BadAnswer, BadChunk, PeerClosed, PeerTimeout, WireError
+from faasd_py.http.chunked import Dechunker
+from faasd_py.http.errors import BadAnswer, BadChunk, PeerClosed, PeerTimeout
 from faasd_py.http.link import Link, LinkDuplex, OutOfTime
 from faasd_py.http.message import Reply, Source
 from faasd_py.http.sweeper import Sweeper
+from faasd_py.http.upload import Upload
 from faasd_py.http.wire import SMALL, Wire
 
 MAX_INTERIM: Final = 16
@@ -30,7 +29,7 @@ class NotSent(Exception):
 class Peer(Link):
     """One connection to a peer. `began`: its answer to the request at hand has begun to reach the reply."""
 
-    __slots__ = ("_poll", "_unsent", "began", "idle_until")
+    __slots__ = ("_unsent", "_upload", "_waiting", "began", "idle_until")
 
     def __init__(
         self, wire: Wire, sweeper: Sweeper, receive_timeout: float | None, send_timeout: float | None
@@ -39,13 +38,8 @@ class Peer(Link):
         self.began = False
         self.idle_until = 0.0
         self._unsent = b""
-        poll = select.poll()
-        poll.register(wire.fd, select.POLLIN | select.POLLRDHUP)
-        self._poll = poll.poll
-
-    def stale(self) -> bool:
-        """An idle connection that was closed, or says what nobody asked for."""
-        return bool(self._poll(0))
+        self._upload: Upload | None = None
+        self._waiting: trio.CancelScope | None = None
 
     async def run(
         self,
@@ -64,9 +58,7 @@ class Peer(Link):
         self.began = False
         self._open_with(opening)
         try:
-            if self._unsent:
-                await self._send_unsent()
-            if source is not None:
+            if source is not None or self._unsent:
                 return await self._run_duplex(method, source, length, reply, upgrade)
             if self.receive_timeout != inf:
                 return await self._answer(b"", method, reply, upgrade)
@@ -95,12 +87,6 @@ class Peer(Link):
             raise NotSent(str(error)) from error
         if sent < len(opening):
             self._unsent = opening[sent:]
-
-    async def _send_unsent(self) -> None:
-        unsent, self._unsent = self._unsent, b""
-        with contextlib.suppress(OSError):
-            # The peer may have answered without reading on: its answer, if any, tells.
-            await self.send_rest(unsent, 0)
 
     async def _answer(self, data: bytes, method: bytes, reply: Reply, upgrade: bytes) -> bool:
         """Skip interim answers, then pass the final one on."""
@@ -185,10 +171,11 @@ class Peer(Link):
         await reply.tunnel(headers, LinkDuplex(self))
 
     async def _run_duplex(
-        self, method: bytes, source: Source, length: int | None, reply: Reply, upgrade: bytes
+        self, method: bytes, source: Source | None, length: int | None, reply: Reply, upgrade: bytes
     ) -> bool:
         """Send the body and receive the answer at once: a function may answer while it is still being sent to."""
-        upload = _Upload(self, source, length)
+        self._upload = upload = Upload(self, self._unsent, source, length, self._upload_over)
+        self._unsent = b""
         failure: Exception | None = None
         keep = False
         async with trio.open_nursery() as nursery:
@@ -198,50 +185,22 @@ class Peer(Link):
             except Exception as error:  # noqa: BLE001 - raised again below, without a group around it
                 failure = error
             nursery.cancel_scope.cancel()
+        self._upload = None
         if upload.failure is not None:
             raise upload.failure
         if failure is not None:
             raise failure
         return keep and upload.done
 
+    async def await_bytes(self, limit: int, patience: float) -> bytes:
+        """See Link. While we are still sending, the peer's silence is no fault: its time runs from our last byte."""
+        upload = self._upload
+        if upload is None or upload.over:
+            return await super().await_bytes(limit, patience)
+        with trio.CancelScope() as self._waiting:
+            return await self.wire.receive(limit)
+        raise OutOfTime
 
-class _Upload:
-    """Sends a request's body. A peer that stops reading ends it quietly: its answer, if any, tells why."""
-
-    __slots__ = ("_left", "_peer", "_source", "done", "failure")
-
-    def __init__(self, peer: Peer, source: Source, length: int | None) -> None:
-        self._peer = peer
-        self._source = source
-        self._left = length
-        self.done = False
-        self.failure: Exception | None = None
-
-    async def run(self, exchange: trio.CancelScope) -> None:
-        """Send everything; a failing source ends the exchange."""
-        try:
-            while piece := await self._source.read():
-                if not await self._send(piece):
-                    return
-            self.done = await self._finish()
-        except Exception as error:  # noqa: BLE001 - the source's own; raised again by the peer
-            self.failure = error
-            exchange.cancel()
-
-    async def _finish(self) -> bool:
-        if self._left:
-            raise WireError("the body ended before its length")
-        return self._left is not None or await self._send(b"")
-
-    async def _send(self, piece: bytes) -> bool:
-        if self._left is None:
-            piece = chunk(piece) if piece else LAST_CHUNK
-        else:
-            self._left -= len(piece)
-            if self._left < 0:
-                raise WireError("the body is longer than its length")
-        try:
-            await self._peer.send(piece)
-        except OSError:
-            return False
-        return True
+    def _upload_over(self) -> None:
+        if self._waiting is not None:
+            self._waiting.deadline = trio.current_time() + self.receive_timeout

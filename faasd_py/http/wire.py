@@ -8,8 +8,9 @@ trio's wait costs a tenth of a microsecond at every wake-up.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
@@ -40,6 +41,9 @@ class Wire(Protocol):
     async def send(self, data: bytes | memoryview) -> int:
         """Wait until some can go out, then as above."""
 
+    def quiet(self) -> bool:
+        """Nobody should say anything now: nothing has arrived, not even the end."""
+
     async def handshake(self) -> None:
         """Whatever must be done before the first byte."""
 
@@ -56,12 +60,13 @@ class Wire(Protocol):
 class PlainWire:
     """A connected stream socket, non-blocking."""
 
-    __slots__ = ("_receive", "_send", "_sock", "fd")
+    __slots__ = ("_poll", "_receive", "_send", "_sock", "fd")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._receive = sock.recv
         self._send = sock.send
+        self._poll: Callable[[float], list[tuple[int, int]]] | None = None
         self.fd = sock.fileno()
 
     def receive_nowait(self, limit: int) -> bytes | None:
@@ -83,6 +88,19 @@ class PlainWire:
     def readable(self) -> Awaitable[None]:
         """See Wire."""
         return wait_readable(self.fd)  # noqa: ASYNC105 - the caller awaits it
+
+    def writable(self) -> Awaitable[None]:
+        """Until something can be sent."""
+        return wait_writable(self.fd)  # noqa: ASYNC105 - the caller awaits it
+
+    def quiet(self) -> bool:
+        """See Wire. A poll of one is the cheapest question there is."""
+        poll = self._poll
+        if poll is None:
+            poller = select.poll()
+            poller.register(self.fd, select.POLLIN | select.POLLRDHUP)
+            poll = self._poll = poller.poll
+        return not poll(0)
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         """See Wire."""
