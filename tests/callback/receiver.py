@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
@@ -114,9 +115,7 @@ async def receiving(behave: Behaviour, host: str = "127.0.0.1", ssl=None) -> Asy
     """A receiver that is up until the end of the block."""
     receiver = Receiver(host, behave, ssl)
     async with trio.open_nursery() as nursery:
-        (listener,) = await nursery.start(
-            lambda task_status: trio.serve_tcp(receiver.handle, 0, host=host, task_status=task_status)
-        )
+        (listener,) = await nursery.start(partial(trio.serve_tcp, receiver.handle, 0, host=host))
         receiver.port = listener.socket.getsockname()[1]
         yield receiver
         nursery.cancel_scope.cancel()

@@ -158,7 +158,7 @@ async def test_a_name_that_is_not_known():
 
 
 async def test_the_system_s_resolver():
-    """localhost is looked up in a thread, and is loopback."""
+    """The name localhost is looked up in a thread, and is loopback."""
     async with receiving(says(status(200))) as receiver:
         with pytest.raises(AddressRefused):
             await Guard(DEFAULT).dial("localhost", receiver.port, 5)()
@@ -172,7 +172,7 @@ async def test_nobody_listens():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        with pytest.raises(ConnectFailed, match="127.0.0.1"):
+        with pytest.raises(ConnectFailed, match=r"127\.0\.0\.1"):
             await Guard(["loopback"]).dial("127.0.0.1", port, 5)()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from functools import partial
 
 import pytest
 import trio
@@ -215,9 +216,7 @@ async def test_a_receiver_that_refuses_a_large_body_early(messenger):
 
     data = b"x" * 3_000_000
     async with trio.open_nursery() as nursery:
-        (listener,) = await nursery.start(
-            lambda task_status: trio.serve_tcp(early, 0, host="127.0.0.1", task_status=task_status)
-        )
+        (listener,) = await nursery.start(partial(trio.serve_tcp, early, 0, host="127.0.0.1"))
         port = listener.socket.getsockname()[1]
         call = callback(f"http://127.0.0.1:{port}/", Spooled(path="x", size=len(data)))
         outcome = await messenger(spool=Bodies(data)).deliver(call, "Q")
