@@ -137,7 +137,7 @@ class Collecting(Run):
 
     def collect(self) -> None:
         """From now on output is read as it comes."""
-        if not self.ended.is_set():
+        if self.stdout >= 0 and not self.ended.is_set():
             self._machinery.pump.add(self.stdout, self._read)
 
     def _read(self) -> None:

@@ -297,6 +297,8 @@ def main(fd: int) -> None:
     """Serve the daemon at the other end of `fd`; signals meant for the daemon's group do not end us."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    # What the daemon itself was started with may have come along.
+    os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
     wire = socket.socket(fileno=fd)
     wire.set_inheritable(False)
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
