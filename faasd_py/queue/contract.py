@@ -175,7 +175,7 @@ class Queue(Protocol):
         ...
 
     async def forget(self, call: str) -> State | None:
-        """Remove one call, by queue id, with its result, unless it is LEASED; returns the state it was found in."""
+        """Remove one call, found as `find` does, with its result, unless it is LEASED; returns what it found."""
         ...
 
     async def find(self, call: str) -> Record | None:

@@ -351,6 +351,17 @@ class MemoryQueue:
             if key < before and which.state in {None, book.state} and which.lane in {None, book.entry.lane.name}:
                 yield book
 
+    async def forget(self, call: str) -> State | None:
+        """See `queue.contract.Queue.forget`."""
+        await trio.lowlevel.checkpoint()
+        books = self._matching(call)
+        if not books:
+            return None
+        found = books[0].state
+        if found is not State.LEASED:
+            self._remove(books[0])
+        return found
+
     async def find(self, call: str) -> Record | None:
         """See `queue.contract.Queue.find`."""
         await trio.lowlevel.checkpoint()

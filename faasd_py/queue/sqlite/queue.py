@@ -118,6 +118,16 @@ class SqliteQueue(Road):
         found = job.found.get(key)
         return found if found is State.DEAD or record is None else record.state
 
+    async def forget(self, call: str) -> State | None:
+        """See `queue.contract.Queue.forget`."""
+        key = await self._ask(self._reader.resolve, call)
+        record = None if key is None else await self._record(key)
+        if key is None or record is None:
+            return None
+        job = Purge(self, self.freeze([key]))
+        await self.do(job)
+        return record.state if job.count else State.LEASED
+
     async def _record(self, key: int) -> Record | None:
         return await self._ask(self._reader.record, key, self._picture())
 
