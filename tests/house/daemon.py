@@ -53,7 +53,9 @@ def script(root: Path, *words: str, **more: Any) -> Settings:
 
 def toml(tables: Mapping[str, Any], path: str = "") -> str:
     """The tables as TOML."""
-    plain = [f"{key} = {_value(value)}" for key, value in tables.items() if not isinstance(value, dict)]
+    plain = [
+        f"{json.dumps(key)} = {_value(value)}" for key, value in tables.items() if not isinstance(value, dict)
+    ]
     below = [
         f"\n[{path}{json.dumps(key)}]\n{toml(value, f'{path}{json.dumps(key)}.')}"
         for key, value in tables.items()
@@ -141,7 +143,7 @@ class Daemon:
             lambda: self.ask("GET", "/healthz").status == 200, within=within, every=0.03, what="it is healthy"
         )
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         os.kill(self.pid, number)
 
     def wait(self, within: float = 30.0) -> int:
@@ -150,7 +152,7 @@ class Daemon:
         return self.process.wait(within)
 
     def stop(self, number: int = signal.SIGTERM, within: float = 30.0) -> int:
-        self.signal(number)
+        self.send(number)
         return self.wait(within)
 
     def kill(self) -> None:
@@ -163,12 +165,12 @@ class Daemon:
 
     def reload(self) -> None:
         self.write()
-        self.signal(signal.SIGHUP)
+        self.send(signal.SIGHUP)
 
     def close(self) -> None:
         """End it and whatever it left behind."""
         if self.process is not None and self.process.poll() is None:
-            self.signal(signal.SIGTERM)
+            self.send(signal.SIGTERM)
             try:
                 self.wait(10)
             except subprocess.TimeoutExpired:

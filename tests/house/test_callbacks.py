@@ -208,20 +208,19 @@ def test_a_callback_survives_a_kill(start: Callable[..., Daemon], tmp_path: Path
     until(lambda: not daemon.spooled(), what="the spool is empty")
 
 
+@pytest.mark.parametrize("host", ["localhost", "2130706434", "0x7f000002", "127.2"])
 def test_the_guard_looks_at_the_address_that_is_connected_to(
-    start: Callable[..., Daemon], tmp_path: Path, hook: Receiver
+    start: Callable[..., Daemon], tmp_path: Path, hook: Receiver, host: str
 ) -> None:
-    """A name that is allowed to be called until it resolves to loopback: refused at delivery, nothing is sent."""
+    """A name, or a spelling of an address, that turns out to be loopback: refused at delivery, nothing is sent."""
     settings = {"allow": ["public", "private"], "schedule": ["10ms"]}
     daemon = start({"api": service(tmp_path / "0")}, callback=settings, gateway={"names": ["gateway"]})
-    answer = daemon.ask(
-        "POST",
-        "/async-function/api/echo",
-        b"",
-        {"X-Callback-Url": f"http://localhost:{hook.port}/hook"},
-    )
+    url = f"http://{host}:{hook.port}/hook"
+    answer = daemon.ask("POST", "/async-function/api/echo", b"", {"X-Callback-Url": url})
     if answer.status == 202:
-        until(lambda: daemon.listed("--state", "dead"), what="a dead letter")
+        daemon.wait_healthy()
+        (letter,) = until(lambda: daemon.listed("--state", "dead"), what="a dead letter")
+        assert letter["reason"] in {"refused", "callback"}
     else:
         assert answer.status == 400
     assert hook.got == []

@@ -57,7 +57,7 @@ def test_check_says_ok_or_what_is_wrong(daemon: Daemon, tmp_path: Path) -> None:
         ("[functions.a]\ncommand = ['x']\nurl = 'http://x'\n", "functions.a"),
         ("[queue]\nbackend = 'no-such'\n", "no-such"),
         ("plugins = ['no-such']\n", "no-such"),
-        ("[callback]\nallow = ['everything']\n", "everything"),
+        ("[callback]\nallow = ['10.0.0.0/99']\n", "10.0.0.0/99"),
         ("[workers]\ngrace = '-1s'\n", "workers.grace"),
     ],
 )

@@ -50,7 +50,7 @@ def test_nothing_that_was_accepted_is_lost(
         "quick": service(root, script="recorder.py", retry=SOON, max_inflight=16),
         "fork": script(root, "note", retry=SOON, environment={"RECORD": str(root / "fork-record")}),
     }
-    daemon = start(functions, queue={"max_depth": 400}, callback={"schedule": ["100ms"] * 60})
+    daemon = start(functions, queue={"max_depth": 60}, callback={"schedule": ["100ms"] * 60})
     books, dice = Books(), random.Random(1)
     large = b"L" * 400_000
 
@@ -72,6 +72,10 @@ def test_nothing_that_was_accepted_is_lost(
         time.sleep(dice.uniform(0.02, 0.7))
         daemon.kill()
         loader.join()
+        if number % 5 == 4:  # also while it is starting and finding its calls again
+            daemon.start(wait=False)
+            time.sleep(dice.uniform(0.1, 0.6))
+            daemon.kill()
         daemon.start()
     killed = time.monotonic() - begun
     until(lambda: books.accepted <= set(recorded(daemon)), within=60, every=0.2, what="every 202 ran")

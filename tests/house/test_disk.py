@@ -22,13 +22,13 @@ SOON = {"attempts": 60, "min_wait": "10ms", "max_wait": "100ms"}
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of eight megabytes."""
+    """A file system of thirty-two megabytes."""
     place = tmp_path / "disk"
     place.mkdir()
     if os.geteuid() != 0:
         pytest.skip("mounting a small tmpfs needs root")
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "house-test", str(place)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "house-test", str(place)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.decode().strip()}")
@@ -53,7 +53,7 @@ def test_a_full_disk_refuses_and_loses_nothing(
     daemon.start()
     daemon.wait_healthy()
     ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(3 << 20))
+    ballast.write_bytes(bytes(12 << 20))
     books = Books()
     fill(daemon, books, "before", size, "X-Delay: 3s\r\n")
     assert books.accepted

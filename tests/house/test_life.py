@@ -50,7 +50,7 @@ def test_nothing_is_accepted_while_stopping(start: Start, tmp_path: Path) -> Non
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(daemon.ask, "POST", "/function/api/later/1.5", b"")
         until(lambda: daemon.ran("/later/"), what="a call is running")
-        daemon.signal(signal.SIGTERM)
+        daemon.send(signal.SIGTERM)
         until(lambda: refused(daemon), what="the door is closed")
         assert daemon.wait() == 0
         assert answer.result(10).status == 200
@@ -97,7 +97,7 @@ def test_a_second_signal_ends_the_waiting(start: Start, tmp_path: Path) -> None:
     daemon = start(functions, workers={"grace": "60s"})
     call = daemon.put("sleeps", b"600")
     until(lambda: daemon.ran(call), what="it runs")
-    daemon.signal(signal.SIGTERM)
+    daemon.send(signal.SIGTERM)
     until(lambda: "stopping" in daemon.log, what="the first is heard")
     begun = time.monotonic()
     daemon.stop(signal.SIGTERM)

@@ -35,7 +35,7 @@ def test_an_ordered_function_runs_one_at_a_time_in_order(daemon: Daemon) -> None
     ran = until(lambda: lines if len(lines := daemon.ran("/o")) == 42 else [], within=20)
     order = [line["target"].rpartition("/o")[2] for line in ran]
     assert order == sorted(order)
-    assert daemon.ask("GET", "/function/ordered/crowd").body == b"1"
+    assert daemon.ask("GET", "/function/ordered/most").body == b"1"
 
 
 def test_max_inflight_of_a_function_holds_for_asynchronous_calls(daemon: Daemon) -> None:
@@ -43,7 +43,7 @@ def test_max_inflight_of_a_function_holds_for_asynchronous_calls(daemon: Daemon)
     for number in range(30):
         daemon.put(f"three/crowd/t{number}")
     until(lambda: len(daemon.ran("/crowd/t")) == 30)
-    assert daemon.ask("GET", "/function/three/crowd").body == b"3"
+    assert daemon.ask("GET", "/function/three/most").body == b"3"
 
 
 def test_the_daemons_own_limit_holds_over_all(daemon: Daemon) -> None:
@@ -51,7 +51,7 @@ def test_the_daemons_own_limit_holds_over_all(daemon: Daemon) -> None:
     for number in range(30):
         daemon.put(f"usual/crowd/u{number}")
     until(lambda: len(daemon.ran("/crowd/u")) == 30)
-    assert int(daemon.ask("GET", "/function/usual/crowd").body) <= 4
+    assert int(daemon.ask("GET", "/function/usual/most").body) <= 4
 
 
 def test_a_backlog_starves_nobody(daemon: Daemon) -> None:

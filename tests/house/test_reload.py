@@ -107,7 +107,7 @@ def test_a_limit_changes(daemon: Daemon) -> None:
 def test_a_broken_file_is_refused_and_the_old_one_stays(daemon: Daemon, text: str, word: str) -> None:
     """One log line with file and key; functions go on as they were."""
     daemon.config.write_bytes(text.encode("latin-1"))
-    daemon.signal(1)
+    daemon.send(1)
     until(lambda: "refused" in daemon.log, what="it is refused")
     (line,) = [line for line in daemon.log.splitlines() if "refused" in line]
     assert word in line
@@ -119,7 +119,7 @@ def test_a_broken_file_is_refused_and_the_old_one_stays(daemon: Daemon, text: st
 def test_a_missing_file_is_refused(daemon: Daemon) -> None:
     """As a broken one."""
     daemon.config.unlink()
-    daemon.signal(1)
+    daemon.send(1)
     until(lambda: "refused" in daemon.log, what="it is refused")
     assert daemon.ask("POST", "/function/cat", b"as before").body == b"as before"
 

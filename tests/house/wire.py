@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
@@ -74,12 +75,10 @@ def ask_on(
         connection.putheader(name, value)
     if isinstance(body, bytes):
         connection.putheader("Content-Length", str(len(body)))
-        connection.endheaders(body)
     elif body is not None:
         connection.putheader("Transfer-Encoding", "chunked")
-        connection.endheaders(body, encode_chunked=True)
-    else:
-        connection.endheaders()
+    with suppress(BrokenPipeError, ConnectionResetError):  # an early answer: it is there to be read
+        connection.endheaders(body, encode_chunked=body is not None and not isinstance(body, bytes))
     response = connection.getresponse()
     return Answer(response.status, response.getheaders(), response.read())
 
@@ -122,5 +121,4 @@ def shout(port: int, data: bytes, timeout: float = 20.0) -> bytes:
 
 def statuses(data: bytes) -> list[int]:
     """The statuses of the answers in these bytes, as far as their heads show."""
-    lines = [line for line in data.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
-    return [int(line[9:12]) for line in lines]
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", data)]

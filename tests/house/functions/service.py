@@ -162,6 +162,9 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(0.03)
         with LOCK:
             CROWD["now"] -= 1
+        self.answer(200)
+
+    def most(self):
         self.answer(200, b"%d" % CROWD["most"])
 
     def redirect(self):
