@@ -69,7 +69,7 @@ def _against_empty(place: Place, upstream: Server, hole: int, full: variants.Dae
 
 def _sample(daemon: variants.Daemon, upstream: Server) -> Sample:
     """A start; calls accepted and run of another function; calls accepted behind those that wait."""
-    took = life.start(daemon)["first call"]
+    took = life.start(daemon, "/function/fast")["first call"]
     with daemon.up() as server:
         whole = proxy.whole_slice(server, upstream, 1, FAST)()
         memory = server.memory()

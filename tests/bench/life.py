@@ -31,14 +31,14 @@ def measure(place: Place, count: int, drained: int, idle_seconds: float) -> Roun
     return rounds
 
 
-def start(daemon: variants.Daemon) -> Sample:
+def start(daemon: variants.Daemon, path: str = "/function/echo") -> Sample:
     """Seconds from exec to the first answered call, and to a healthy control plane."""
     began = time.perf_counter()
     with daemon.log.open("ab") as log:
         process = subprocess.Popen(daemon.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     server = Server(daemon.name, process, daemon.port)
     try:
-        first = _until(lambda: _status(daemon.port, "/function/echo") == 200) - began
+        first = _until(lambda: _status(daemon.port, path) == 200) - began
         control = _until(lambda: _status(daemon.port, "/healthz") == 200) - began
     finally:
         server.stop()
@@ -64,9 +64,11 @@ def _status(port: int, path: str) -> int:
 
 
 def _idle(place: Place, upstream: Server, seconds: float) -> Sample:
-    daemon = variants.Daemon(place, "idle", {"echo": {"url": upstream.url}})
+    functions = {"echo": {"url": upstream.url}, "cat": {"command": ["/bin/cat"]}}
+    daemon = variants.Daemon(place, "idle", functions)
     with daemon.up() as server:
         _until(lambda: _status(daemon.port, "/healthz") == 200)
+        _until(lambda: _status(daemon.port, "/function/cat") == 200)
         time.sleep(2)
         say(f"idle for {seconds:.0f} s")
         before, began = server.precise_cpu(), time.perf_counter()

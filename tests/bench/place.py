@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from itertools import chain, count
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -30,8 +31,9 @@ class Place:
         self.server_core, self.client_core = cores[0], cores[-1]
 
     def directory(self, name: str) -> Path:
-        """A new empty directory."""
-        path = self.work / name
+        """A new empty directory; a name that is taken gets a number."""
+        names = chain([name], (f"{name}-{number}" for number in count(2)))
+        path = next(path for path in map(self.work.joinpath, names) if not path.exists())
         path.mkdir()
         return path
 
