@@ -210,6 +210,9 @@ class Served:
         self.port: int = sock.getsockname()[1]
         self.wires: list[Wire] = []
 
+    def dial(self, timeout: float = 2.0) -> Dial:
+        return dial_tcp("127.0.0.1", self.port, timeout)
+
     async def open(self, *, rcvbuf: int = 0) -> Wire:
         """A raw connection; it is closed with the server."""
         sock = trio.socket.socket()

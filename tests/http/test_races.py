@@ -106,7 +106,6 @@ async def test_a_late_answer_that_does_not_fit_the_socket_is_sent_whole() -> Non
         assert (await again.until(b"\r\n")).startswith(b"HTTP/1.1 504 ")
 
 
-@pytest.mark.xfail(strict=True, reason="blank lines are cut off one at a time: the square of 64 KiB, and without a bound")
 async def test_a_flood_of_empty_lines_costs_little() -> None:
     """Four megabytes of CRLF are refused soon, or skipped at little cost; others are served."""
     async with serve(Recorder()) as served:
@@ -149,7 +148,6 @@ async def test_many_tiny_chunks_cost_little() -> None:
     assert recorder.requests[0].body == b"x" * 200_000
 
 
-@pytest.mark.xfail(strict=True, reason="the bound on extensions does not grow with the body")
 async def test_modest_extensions_of_a_long_body_are_put_up_with() -> None:
     """A signed upload has some 85 bytes of extension on each 64 KiB chunk: their sum is no attack."""
     size = 0
@@ -184,7 +182,6 @@ async def test_any_status_of_a_peer_is_passed_on_or_502(status: bytes) -> None:
         assert got in ({status} if status < b"600" else {status, b"502"})
 
 
-@pytest.mark.xfail(strict=True, reason="stale() does not see records that TLS has already read")
 async def test_records_behind_an_answer_are_nobodys_answer() -> None:
     """TLS: a second answer in a record of its own, in the same packet, is not taken for the answer to the next request."""
     authority = trustme.CA()
@@ -250,7 +247,6 @@ class Sewn(trio.abc.Stream):
         await self.stream.aclose()
 
 
-@pytest.mark.xfail(strict=True, reason="await_bytes does not take its deadline back when it is cancelled; nor does _send_rest")
 async def test_a_cancelled_read_leaves_no_deadline_behind() -> None:
     """A handler that stops waiting for the body is not cut later for what it no longer waits for."""
 
@@ -267,7 +263,6 @@ async def test_a_cancelled_read_leaves_no_deadline_behind() -> None:
     assert (answer.status, answer.body) == (200, b"done")
 
 
-@pytest.mark.xfail(strict=True, reason="read_timeout runs from the head on, also while the upload moves")
 async def test_a_slow_upload_that_moves_is_not_the_peers_silence() -> None:
     """`read_timeout` of a pool does not run while the request is still on its way: the peer has nothing to answer yet."""
 
@@ -286,7 +281,6 @@ async def test_a_slow_upload_that_moves_is_not_the_peers_silence() -> None:
     assert (answer.status, answer.body) == (200, b"ok")
 
 
-@pytest.mark.xfail(strict=True, reason="a body at hand is sent whole before the answer is read")
 async def test_an_echo_of_a_large_body_at_hand_does_not_deadlock() -> None:
     """A body given whole is sent while the answer is read, too: neither end waits for the other to read."""
     size = 16 << 20
