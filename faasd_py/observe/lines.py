@@ -9,19 +9,21 @@ import threading
 from collections import deque
 from typing import Final
 
-CAPACITY: Final = 10_000
+CAPACITY: Final = 4 << 20
+"""Bytes that may wait."""
 PATIENCE: Final = 1.0
 """Seconds that the end of the program waits for a reader who does not read."""
 _BATCH: Final = 256
 
 
 class Lines:
-    """Lines on their way to a descriptor: at most CAPACITY wait, the rest is dropped and counted."""
+    """Lines on their way to a descriptor: when `capacity` bytes wait, the rest is dropped and counted."""
 
     def __init__(self, fd: int, capacity: int = CAPACITY) -> None:
         self._fd = os.dup(fd)
         self._capacity = capacity
         self._waiting: deque[bytes] = deque()
+        self._size = 0
         self._dropped = 0
         self._closing = False
         self._changed = threading.Condition()
@@ -33,10 +35,11 @@ class Lines:
     def write(self, line: bytes) -> None:
         """Have the line, with its end, written; dropped when too many wait already."""
         with self._changed:
-            if self._closing or len(self._waiting) >= self._capacity:
+            if self._closing or self._size >= self._capacity:
                 self._dropped += 1
                 return
             self._waiting.append(line)
+            self._size += len(line)
             if self._idle:
                 self._idle = False
                 self._changed.notify_all()
@@ -71,10 +74,9 @@ class Lines:
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting or self._closing)
             lines = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            self._size -= sum(map(len, lines))
             if self._dropped and not self._waiting:
-                lines.append(
-                    f"{self._dropped} log lines were dropped: nobody read them fast enough\n".encode()
-                )
+                lines.append(b"%d log lines were dropped: nobody read them fast enough\n" % self._dropped)
                 self._dropped = 0
             return b"".join(lines)
 

@@ -24,7 +24,7 @@ _SECRET: Final = re.compile(
     r"""(?P<name>\b(?:proxy-)?authorization\b|\b(?:set-)?cookie\b)(?P<gap>["']?\s*[:=,]\s*)(?P<value>b?"[^"]*"|b?'[^']*'|[^\r\n"']+)""",
     re.IGNORECASE,
 )
-_USERINFO: Final = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^/\s@:]*:[^/\s@]*@", re.IGNORECASE)
+_USERINFO: Final = re.compile(r"(?<=://)[^/\s@:]*:[^/\s@]*@")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _PRIORITIES: Final = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 
@@ -45,26 +45,32 @@ class LogWords(Protocol):
 
 def setup(settings: LogWords, stream: TextIO | None = None) -> None:
     """Write the log to `stream` (stderr) from now on; called again, as on a reload, it replaces what was."""
-    stream = stream or sys.stderr
-    journal = _is_journal(stream.fileno())
-    formatter = (
-        JsonFormatter(journal=journal) if settings.format == "json" else TextFormatter(journal=journal)
-    )
+    fd = (stream or sys.stderr).fileno()
     root = logging.getLogger()
-    for old in [handler for handler in root.handlers if isinstance(handler, LineHandler)]:
-        root.removeHandler(old)
-        old.close()
-    handler = LineHandler(Lines(stream.fileno()))
-    handler.setFormatter(formatter)
-    root.addHandler(handler)
+    kinds = {"json": JsonFormatter, "text": TextFormatter}
+    _handler(root, fd).setFormatter(kinds[settings.format](journal=_is_journal(fd)))
     root.setLevel(logging.WARNING)
     logging.getLogger(ROOT).setLevel(settings.level.upper())
 
 
+def _handler(root: logging.Logger, fd: int) -> LineHandler:
+    """The handler that writes to this descriptor: the one that is there, or a new one in the place of another."""
+    for old in [handler for handler in root.handlers if isinstance(handler, LineHandler)]:
+        if old.fd == fd:
+            return old
+        root.removeHandler(old)
+        old.close()
+    new = LineHandler(fd)
+    root.addHandler(new)
+    return new
+
+
 def hide(text: str) -> str:
     """The text without the values of Authorization and Cookie fields and without passwords in URLs."""
-    text = _SECRET.sub(rf"\g<name>\g<gap>{_HIDDEN}", text)
-    return _USERINFO.sub(rf"\g<scheme>{_HIDDEN}@", text)
+    lower = text.lower()  # the patterns are slow on long lines: look first
+    if "authorization" in lower or "cookie" in lower:
+        text = _SECRET.sub(rf"\g<name>\g<gap>{_HIDDEN}", text)
+    return _USERINFO.sub(f"{_HIDDEN}@", text) if "://" in text else text
 
 
 def _is_journal(fd: int) -> bool:
@@ -80,9 +86,10 @@ def _is_journal(fd: int) -> bool:
 class LineHandler(logging.Handler):
     """Hands formatted records to the writing thread."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, fd: int) -> None:
         super().__init__()
-        self.lines = lines
+        self.fd = fd
+        self.lines = Lines(fd)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record's line; a full queue drops it and says how many were dropped."""
@@ -110,9 +117,9 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback's lines below it if there is one."""
-        line = f"{record.levelname} {_room(record)}: {_CONTROL.sub(_escape, _message(record))}"
+        line = f"{record.levelname} {_room(record)}: {_one_line(_message(record))}"
         for key, value in _facts(record).items():
-            line += f" {key}={_CONTROL.sub(_escape, str(value))}"
+            line += f" {key}={_one_line(str(value))}"
         if record.exc_info:
             line += "\n" + hide(self.formatException(record.exc_info))
         if not self.journal:
@@ -172,6 +179,10 @@ def _instant(record: logging.LogRecord) -> str:
 
 def _priority(record: logging.LogRecord) -> int:
     return next(number for level, number in _PRIORITIES if record.levelno >= level)
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else _CONTROL.sub(_escape, text)
 
 
 def _escape(match: re.Match[str]) -> str:

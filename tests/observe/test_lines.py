@@ -1,5 +1,6 @@
 """The thread that writes lines: in order, never in the way, gone at the end."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,10 +17,8 @@ def pipe():
     ends = list(os.pipe())
     yield ends
     for fd in ends:
-        try:
+        with contextlib.suppress(OSError):
             os.close(fd)
-        except OSError:
-            pass
 
 
 def fill(fd: int) -> int:
@@ -48,7 +47,7 @@ def test_lines_come_in_order(pipe):
 def test_a_reader_who_does_not_read_stops_nobody(pipe):
     """What does not fit is dropped at once, and the count is written when there is room again."""
     filled = fill(pipe[1])
-    lines = Lines(pipe[1], capacity=10)
+    lines = Lines(pipe[1], capacity=100)
     for number in range(1000):
         lines.write(b"%d\n" % number)
     assert not lines.flush(patience=0.01)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -46,6 +47,10 @@ def written(tmp_path):
     made.stream.close()
 
 
+def fail(text):
+    raise RuntimeError(text)
+
+
 QUEUE = logging.getLogger("faasd_py.queue")
 
 
@@ -84,6 +89,18 @@ def test_other_peoples_loggers_are_heard_from_warning_on(written):
     other.warning("trouble")
     assert len(written.lines) == 1
     assert written.lines[0].endswith("WARNING hypercorn.error: trouble")
+
+
+def test_a_reload_goes_on_with_the_same_thread(written, tmp_path):
+    """Nothing has to be waited for; another stream gets another one."""
+    written.setup()
+    first = logging.getLogger().handlers[-1]
+    written.setup(level="error")
+    assert logging.getLogger().handlers[-1] is first
+    with (tmp_path / "other").open("w") as other:
+        log.setup(LogSettings(), other)
+        assert logging.getLogger().handlers[-1] is not first
+        assert not first.lines._thread.is_alive()
 
 
 def test_setup_again_replaces(written):
@@ -134,12 +151,34 @@ def test_secrets_in_tracebacks_are_hidden(written):
     """An exception's text is cleaned like any other."""
     written.setup()
     try:
-        raise RuntimeError("cannot reach https://user:s3cr3t@example.org")
+        fail("cannot reach https://user:s3cr3t@example.org")
     except RuntimeError:
         QUEUE.exception("failed")
     whole = "\n".join(written.lines)
     assert "s3cr3t" not in whole
     assert "RuntimeError: cannot reach https://[hidden]@example.org" in whole
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a." * 50_000,
+        "a" * 100_000,
+        "://" * 30_000,
+        "authorization " * 7000,
+        "cookie:" * 15_000,
+        "://a:" * 20_000,
+        " " * 100_000,
+    ],
+    ids=lambda text: text[:8],
+)
+def test_long_lines_do_not_take_long(written, text):
+    """Whatever a function writes, looking for secrets in it stays far below what would be noticed."""
+    written.setup()
+    before = time.process_time()
+    FunctionLogger("a.b").line(text)
+    assert time.process_time() - before < 0.2
+    assert len(written.lines) == 1
 
 
 def test_words_that_only_look_like_secrets_stay(written):
@@ -150,7 +189,7 @@ def test_words_that_only_look_like_secrets_stay(written):
 
 
 def test_a_message_cannot_forge_lines(written):
-    """Line ends and terminal escapes from outside are written as \\n and \\x1b."""
+    """Line ends and terminal escapes from outside are written escaped."""
     written.setup()
     QUEUE.info("name %s", "a\n2026-01-01T00:00:00.000Z ERROR queue: forged\x1b[31m")
     QUEUE.info("x", extra={"facts": {"name": "a\r\nb"}})
@@ -196,7 +235,7 @@ def test_every_line_of_a_traceback_has_its_priority(written, monkeypatch):
     monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
     written.setup()
     try:
-        raise RuntimeError("boo")
+        fail("boo")
     except RuntimeError:
         QUEUE.exception("failed")
     assert len(written.lines) > 2

@@ -51,7 +51,7 @@ def test_repr_says_what_matters():
 
 
 def test_counting_a_call_is_cheap():
-    """begin and finish together stay below 1.2 µs (the best of several runs, for the box is shared)."""
+    """Together, begin and finish stay below 1.2 µs (the best of several runs, for the box is shared)."""
     meter = Meter("a.b")
 
     def call() -> None:
