@@ -236,10 +236,12 @@ class Hand:
         """Until the queue has the call at its place again, the next one would overtake it."""
         while not self._lane.closing:
             try:
-                return await self._queue.flush()
+                await self._queue.flush()
             except QueueUnavailable as error:
                 log.warning("lane %s waits: %s", self._lane.name, error)
                 await trio.sleep(min(error.retry_after, 1.0))
+            else:
+                return
 
     async def _recover(self) -> None:
         """After a failure of ours: hand the lease back, if it was not settled, and give up the slot."""

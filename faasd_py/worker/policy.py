@@ -1,0 +1,56 @@
+"""Pure. A function's retry policy: its settings, and over them its annotations (OpenFaaS wire contract §2.5).
+
+    com.openfaas.retry.attempts   a whole number from 1 on, the first attempt included
+    com.openfaas.retry.codes      statuses, with commas between
+    com.openfaas.retry.min_wait   a duration
+    com.openfaas.retry.max_wait   a duration
+
+A value that cannot be read counts as not given, as in OpenFaaS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from faasd_py.core.durations import parse_duration
+from faasd_py.core.retry import RetryPolicy
+
+PREFIX: Final = "com.openfaas.retry."
+
+
+def annotated(policy: RetryPolicy, annotations: Mapping[str, str]) -> RetryPolicy:
+    """The policy with what the annotations say."""
+    changes = {}
+    for field, read in _READ.items():
+        text = annotations.get(PREFIX + field)
+        if text is not None:
+            try:
+                changes[field] = read(text.strip())
+            except ValueError:
+                continue
+    return msgspec.structs.replace(policy, **changes) if changes else policy
+
+
+def _attempts(text: str) -> int:
+    return _whole(text, 1, 1_000_000)
+
+
+def _codes(text: str) -> frozenset[int]:
+    return frozenset(_whole(code.strip(), 100, 599) for code in text.split(","))
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 8 and least <= int(text) <= most):
+        raise ValueError(f"expected a whole number from {least} to {most}")
+    return int(text)
+
+
+_READ: Final[dict[str, Callable[[str], object]]] = {
+    "attempts": _attempts,
+    "codes": _codes,
+    "min_wait": parse_duration,
+    "max_wait": parse_duration,
+}
