@@ -25,7 +25,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q tests/docs
+	$(BIN)/python -m pytest -q tests/architecture
 
 # BENCH=--quick: two minutes, and nothing is written.
 bench: $(VENV)/.installed-bench
