@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faasd_py.cli.errors import Usage
 from faasd_py.cli.terminal import say
-from faasd_py.config import Config, FunctionSettings, find
+from faasd_py.config import Config, FunctionSettings, TlsSettings, find
 from faasd_py.config.load import examine, read
 from faasd_py.core.errors import ConfigError, PluginError
 
@@ -53,8 +53,8 @@ def _is_ours(function: FunctionSettings) -> bool:
 
 def _files(config: Config) -> Iterator[str]:
     if (tls := config.gateway.tls) is not None:
-        yield from _readable("gateway.tls.certificate", tls.certificate)
-        yield from _readable("gateway.tls.key", tls.key)
+        unreadable = [*_readable("certificate", tls.certificate), *_readable("key", tls.key)]
+        yield from unreadable or _usable(tls)
     from faasd_py.callback.secrets import load_secrets
 
     try:
@@ -63,9 +63,18 @@ def _files(config: Config) -> Iterator[str]:
         yield str(error)
 
 
-def _readable(place: str, path: str) -> Iterator[str]:
+def _readable(key: str, path: str) -> Iterator[str]:
     try:
         with Path(path).open("rb"):
             return
     except OSError as error:
-        yield f"{place}: {path} cannot be read: {error.strerror}"
+        yield f"gateway.tls.{key}: {path} cannot be read: {error.strerror}"
+
+
+def _usable(tls: TlsSettings) -> Iterator[str]:
+    import ssl
+
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.certificate, tls.key)
+    except (ssl.SSLError, OSError) as error:
+        yield f"gateway.tls: {tls.certificate} and {tls.key} cannot be used: {error.strerror or error}"

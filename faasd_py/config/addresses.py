@@ -50,6 +50,16 @@ def check_allowed(word: str) -> None:
         )
 
 
+def check_host(name: str) -> None:
+    """The name is a host as it stands in URLs, without a port; an IPv6 address with or without its brackets.
+
+    Raises:
+        ValueError: one sentence saying what was expected.
+    """
+    if not name or re.search(r"[\s/@]", name) or (":" in name and not _is_ipv6(name.strip("[]"))):
+        raise ValueError(f'expected a host name without a port, got "{name}"')
+
+
 def check_url(url: str) -> None:
     """The URL is one that a function can be reached at: http or https, with a host, without password and fragment.
 

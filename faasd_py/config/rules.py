@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from faasd_py.config.addresses import check_allowed, check_listen, check_url
+from faasd_py.config.addresses import check_allowed, check_host, check_listen, check_url
 from faasd_py.config.explain import shown
 from faasd_py.config.settings import Config, FunctionSettings
 from faasd_py.core import names
@@ -61,9 +61,10 @@ def _gateway(config: Config) -> Broken:
     if gateway.max_head < SMALLEST_HEAD:
         yield f'gateway.max_head: expected "1KiB" or more, got {shown(str(gateway.max_head))}'
     yield from _tried("gateway.namespace", _check_word, gateway.namespace)
+    if "." in gateway.namespace:  # NAME.NAMESPACE is split at its last dot
+        yield f"gateway.namespace: expected a word without a dot, got {shown(gateway.namespace)}"
     for index, name in enumerate(gateway.names):
-        if not name or re.search(r"[\s/:@]", name):
-            yield f"gateway.names[{index}]: expected a host name without a port, got {shown(name)}"
+        yield from _tried(f"gateway.names[{index}]", check_host, name)
     for key in ("certificate", "key"):
         if gateway.tls and not getattr(gateway.tls, key):
             yield f'gateway.tls.{key}: expected the path of a PEM file, got ""'

@@ -6,6 +6,7 @@ import tomllib
 from types import SimpleNamespace
 
 import pytest
+import trustme
 
 from faasd_py import plugins
 from faasd_py.config import Config, parse
@@ -89,6 +90,27 @@ def test_check_looks_at_files(cli, config, tmp_path):
     assert "gateway.tls.key" in said.err
     assert f"{tmp_path}/secret" in said.err
     assert "Traceback" not in said.err
+
+
+def test_check_tries_certificate_and_key(cli, config, tmp_path):
+    """They must be PEM, and belong together."""
+    authority = trustme.CA()
+    for name in ("a", "b"):
+        made = authority.issue_cert("localhost")
+        made.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+        made.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+
+    def check(certificate, key):
+        config.write_text(
+            f"[gateway.tls]\ncertificate = '{tmp_path}/{certificate}'\nkey = '{tmp_path}/{key}'"
+        )
+        return cli("check")
+
+    assert check("a.pem", "a.key").out == "OK\n"
+    for pair in (("a.pem", "b.key"), ("a.key", "a.pem"), ("config.toml", "a.key")):
+        said = check(*pair)
+        assert said.status == 2
+        assert f"gateway.tls: {tmp_path}/{pair[0]} and {tmp_path}/{pair[1]} cannot be used: " in said.err
 
 
 def test_plugins(cli):

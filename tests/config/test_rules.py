@@ -151,6 +151,7 @@ def test_durations_that_cannot_be_zero(key):
     [
         ("[gateway]\nmax_head = 100", 'gateway.max_head: expected "1KiB" or more, got "100B"'),
         ("[gateway]\nnamespace = 'a b'", "gateway.namespace: expected a word of small letters"),
+        ("[gateway]\nnamespace = 'a.b'", 'gateway.namespace: expected a word without a dot, got "a.b"'),
         ("[gateway]\nnames = ['x:80']", 'gateway.names[0]: expected a host name without a port, got "x:80"'),
         (
             "[gateway]\nnames = ['http://x']",
@@ -175,6 +176,12 @@ def test_durations_that_cannot_be_zero(key):
 def test_tables(text, sentence):
     """Each table's own rules."""
     assert wrong(text).startswith(sentence)
+
+
+def test_own_names():
+    """Host names and addresses, IPv6 with or without brackets."""
+    config = parse("[gateway]\nnames = ['gateway', 'box.lan', '10.0.0.1', '::1', '[::1]']", "c")
+    assert len(config.gateway.names) == 5
 
 
 @pytest.mark.parametrize("name", ["a b", "-a", "a-", "a.b", "é", "a/b", "x" * 64, "_"])
