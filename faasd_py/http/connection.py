@@ -27,6 +27,8 @@ LINGER: Final = 2.0
 """Seconds that a client has to take an answer before the connection is closed under it."""
 LINGER_BYTES: Final = 1024 * 1024
 DRAIN_TIME: Final = 5.0
+MEMO: Final = 4096
+"""Bytes of the longest head that is remembered."""
 MAX_BLANK: Final = 64
 """Bytes of blank lines before a request that are put up with (RFC 9112 §2.2)."""
 _BLANK: Final = re.compile(rb"(?:\r\n)+")
@@ -36,7 +38,7 @@ _log: Final = logging.getLogger("faasd_py.http")
 class Connection(Link):
     """One client. `exchange` is the one that is running; `exchange_by` when it must be done."""
 
-    __slots__ = ("exchange", "exchange_by", "overdue", "peer", "scope", "server")
+    __slots__ = ("_head", "_like", "exchange", "exchange_by", "overdue", "peer", "scope", "server")
 
     def __init__(self, server: Server, wire: Wire, peer: bytes) -> None:
         limits = server.limits
@@ -46,6 +48,8 @@ class Connection(Link):
         self.exchange: Exchange | None = None
         self.exchange_by = inf
         self.overdue = False
+        self._head = b""
+        self._like: RequestHead | None = None
         self.scope = trio.CancelScope()
 
     def due(self) -> float:
@@ -162,8 +166,7 @@ class Connection(Link):
         server = self.server
         if end > server.limits.max_head:
             raise _too_long(data[:end])
-        exchange = Exchange(self)
-        server.scanner.scan(data[:end], exchange)
+        exchange = self._read_head(data[:end])
         length = exchange.length
         if length == 0:
             self.rest = data[end:]
@@ -173,6 +176,20 @@ class Connection(Link):
         else:
             self.rest = data[end:]
             self._begin_body(exchange)
+        return exchange
+
+    def _read_head(self, head: bytes) -> Exchange:
+        """Clients that call in a loop send the same head again and again: it is read once."""
+        exchange = Exchange(self)
+        if head == self._head and self._like is not None:
+            exchange.be_like(self._like)
+            return exchange
+        self.server.scanner.scan(head, exchange)
+        if exchange.expects or len(head) > MEMO:
+            return exchange
+        self._head = head
+        self._like = RequestHead()
+        self._like.be_like(exchange)
         return exchange
 
     async def _parse_pieces(self, data: bytes) -> Exchange | None:

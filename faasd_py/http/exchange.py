@@ -109,9 +109,17 @@ class Exchange(RequestHead):
 
     async def answer(self, status: int, headers: bytes, body: bytes) -> None:
         """The whole answer at once: one send."""
-        head = self._begin(status, headers, len(body))
+        data = self._begin(status, headers, len(body))
         self.done = True
-        await self._send(head if self._muted() else head + body)
+        if self.method != b"HEAD" and status not in BODILESS:
+            data += body
+        connection = self.connection
+        try:
+            sent = connection.wire.send_nowait(data)
+            if sent < len(data):
+                await connection.send_rest(data, sent)
+        except OSError as error:
+            raise ConnectionLost(f"the client went away: {error}") from error
 
     async def start(self, status: int, headers: bytes, length: int | None) -> None:
         """Status and headers; they go out at once. `length` None: until `end`."""
@@ -162,29 +170,39 @@ class Exchange(RequestHead):
         """The answer's head; from now on the answer has begun."""
         if self.began:
             raise RuntimeError("the answer has already begun")
+        server = self.connection.server
         known = b"\n" + headers.lower()
-        framing = self._framing(status, known, length)
-        if status == 204:
-            headers = fields.without(headers, b"content-length")
+        lines = headers
         if self.extra:
-            headers += fields.missing_from(known, self.extra)
+            lines += fields.missing_from(known, self.extra)
         if b"\ndate:" not in known:
-            headers += self.connection.server.date.line()
+            lines += server.date.line()
+        stated = length is not None and b"\ncontent-length: %d\r" % length in known
+        if not stated or status < 200 or status == 204:
+            lines = self._framed(status, known, lines, length)
+        if not self.keep_alive or server.draining or self.closing or self.incoming or self.version != b"1.1":
+            lines += self._connection(status)
         self.began = True
         self.status = status
-        return b"%b%b%b%b\r\n" % (STATUS_LINES[status], headers, framing, self._connection(status))
+        return b"%b%b\r\n" % (STATUS_LINES[status], lines)
 
-    def _framing(self, status: int, known: bytes, length: int | None) -> bytes:
-        """The line that says where the body ends, unless the headers have it (RFC 9112 §6)."""
+    def _framed(self, status: int, known: bytes, lines: bytes, length: int | None) -> bytes:
+        """The lines, saying where the body ends (RFC 9112 §6)."""
+        if status == 101:
+            return lines + b"Connection: Upgrade\r\n"
+        if status == 204:
+            return fields.without(lines, b"content-length")
         stated = _LENGTH.search(known)
-        if self.method == b"HEAD" or status in BODILESS or status == 101:
-            return b"Content-Length: %d\r\n" % length if length and not stated and status not in BODILESS else b""
-        if stated:
-            if length != int(stated[1]):
-                raise ValueError("the answer's Content-Length is not its length")
-            return b""
+        mute = status == 304 or self.method == b"HEAD"
+        if stated and not mute and length != int(stated[1]):
+            raise ValueError("the answer's Content-Length is not its length")
+        if stated or status == 304 or (mute and not length):
+            return lines
         if length is not None:
-            return b"Content-Length: %d\r\n" % length
+            return lines + b"Content-Length: %d\r\n" % length
+        return lines + self._unknown_length()
+
+    def _unknown_length(self) -> bytes:
         if self.version == b"1.0":
             self.closing = True
             return b""
@@ -193,8 +211,8 @@ class Exchange(RequestHead):
 
     def _connection(self, status: int) -> bytes:
         if status == 101:
-            return b"Connection: Upgrade\r\n"
-        if not self.keep_alive or self.connection.server.draining or (self.incoming and self._too_much_unread()):
+            return b""
+        if not self.keep_alive or self.connection.server.draining or self._too_much_unread():
             self.closing = True
         if self.closing:
             return b"Connection: close\r\n"

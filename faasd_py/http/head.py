@@ -56,6 +56,18 @@ class RequestHead:
         """llhttp: a head is complete."""
         self.heads += 1
 
+    def be_like(self, other: RequestHead) -> None:
+        """The same bytes mean the same."""
+        self.method = other.method
+        self.target = other.target
+        self.version = other.version
+        self.host = other.host
+        self.headers = other.headers
+        self.fields = other.fields
+        self.length = other.length
+        self.upgrade = other.upgrade
+        self.keep_alive = other.keep_alive
+
 
 class RequestScanner:
     """Reads heads; `wanted` names the fields that a handler wants to have at hand."""
