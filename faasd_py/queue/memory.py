@@ -21,6 +21,7 @@ from faasd_py.core.outcome import Attempt, Outcome, Verdict
 from faasd_py.hookspecs import QueueSite, RegisterQueue, hookimpl
 from faasd_py.queue import rank
 from faasd_py.queue.alarms import Alarms
+from faasd_py.queue.beside import beside
 from faasd_py.queue.contract import Accepted, Capabilities, Filter, QueueStats, Record
 from faasd_py.queue.entry import Entry, Phase
 from faasd_py.queue.keys import Keys
@@ -457,10 +458,8 @@ async def open_queue(site: QueueSite, *, clock: Callable[[], float] = time.time)
         shelf.remove(key)
     Spool(site.spool).sweep()
     queue = MemoryQueue(site.settings, shelf, clock)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(queue.watch_clock)
+    async with beside(queue.watch_clock):
         yield queue
-        nursery.cancel_scope.cancel()
 
 
 @hookimpl

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
 from faasd_py.hookspecs import QueueSite, RegisterQueue, hookimpl
+from faasd_py.queue.beside import beside
 from faasd_py.queue.sqlite.committer import Committer
 from faasd_py.queue.sqlite.opening import open_store
 from faasd_py.queue.sqlite.queue import CAPABILITIES, SqliteQueue
@@ -29,10 +31,8 @@ async def open_queue(site: QueueSite, *, clock: Callable[[], float] = time.time)
     queue = SqliteQueue(site.settings, opened, committer, clock)
     committer.start(trio.lowlevel.current_trio_token(), queue.land)
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(queue.upkeep.run, queue)
+        async with beside(partial(queue.upkeep.run, queue)):
             yield queue
-            nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
             await queue.close()

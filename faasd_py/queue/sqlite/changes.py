@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from faasd_py.core.lifecycle import TABLE, Move, State, after
@@ -57,7 +56,7 @@ class Cancel(Ask):
             return
         now = store.clock()
         state = after(seen, Move.CANCEL)
-        store.execute(_CANCEL, (int(state), now, ceil(now + self._keep), key))
+        store.execute(_CANCEL, (int(state), now, int(now + self._keep), key))
         store.drop_body(key, flags)
         store.figures.moved(LaneRef(lane), was, state, size=size)
         self._moved.append((key, lane, seen, size))

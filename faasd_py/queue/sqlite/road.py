@@ -12,7 +12,6 @@ from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from hashlib import blake2b
 from heapq import heapify
-from math import ceil
 from typing import Final
 
 import msgspec
@@ -305,7 +304,7 @@ class Road:
             due, finished = now + max(0.0, verdict.wait), None
             place = rank.of_time(entry.call.priority, due, entry.key)
         else:
-            keep = ceil(now + self._retention(state, status))
+            keep = int(now + self._retention(state, status))
         row = (
             int(state), place, None if due is None else rank.milliseconds(due), entry.attempts, flags, finished,
             status, verdict.reason or None, keep, kept, blob, history, entry.key,
