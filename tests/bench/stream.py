@@ -23,6 +23,7 @@ GO, OURS = "Go ReverseProxy", "faasd-py"
 PIECE = bytes(256 << 10)
 TOGETHER = 4
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
 
 def name(who: str, way: str, size: int) -> str:
@@ -30,10 +31,15 @@ def name(who: str, way: str, size: int) -> str:
 
 
 class Wire:
-    """One keep-alive connection that moves bodies and keeps none."""
+    """A connection that moves bodies and keeps none; a new one when the other side says that this was the last answer."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), 60)
+        self._port = port
+        self._last = False
+        self._connect()
+
+    def _connect(self) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", self._port), 60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def close(self) -> None:
@@ -41,6 +47,9 @@ class Wire:
 
     def exchange(self, target_: str, size: int) -> int:
         """Send `size` bytes while receiving the answer; the size of its body."""
+        if self._last:
+            self.close()
+            self._connect()
         method = "POST" if size else "GET"
         head = f"{method} {target_} HTTP/1.1\r\nHost: bench\r\nContent-Length: {size}\r\n\r\n"
         self.socket.sendall(head.encode())
@@ -62,6 +71,7 @@ class Wire:
         head, _, body = data.partition(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(f"the proxy answered {head[:200]!r}")
+        self._last = _CLOSE.search(head) is not None
         if length := _LENGTH.search(head):
             return self._rest(int(length[1]), len(body))
         return self._until_last_chunk(body)
@@ -123,8 +133,8 @@ def _everybody(place: Place) -> Iterator[tuple[Mapping[str, Slice], Server]]:
 
 
 def _move(server: Server, prefix: str, way: str, size: int) -> Sample:
-    """192 MB, or 64 of 1 MB, one after the other."""
-    times = 3 if size > 1 else 64
+    """384 MB, or 128 of 1 MB, one after the other."""
+    times = 6 if size > 1 else 128
     target_, sent = request(prefix, way, size * MB)
     wire, before = Wire(server.port), server.cpu()
     began = time.perf_counter()
