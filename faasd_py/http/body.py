@@ -73,6 +73,8 @@ class UntilClose:
     async def read(self) -> bytes:
         """The next piece, at most LARGE bytes; empty at the end."""
         data = await self._link.receive(LARGE)
+        if not data and self._link.wire.cut:
+            raise BodyCut
         self.done = not data
         return data
 

@@ -284,6 +284,8 @@ def _without_blank_lines(data: bytes, before: int) -> tuple[bytes, int]:
     end = blank.end() if blank else 0
     if before + end > MAX_BLANK:
         raise Refused(400, "there are too many blank lines before the request")
+    if data[end : end + 1] == b"\r" and len(data) > end + 1:
+        raise Refused(400, "there is a bare CR before the request")
     return data[end:], before + end
 
 

@@ -14,7 +14,6 @@ from faasd_py.http.head import RequestHead
 from faasd_py.http.link import LinkDuplex
 from faasd_py.http.relay import End, relay
 from faasd_py.http.status import BODILESS, STATUS_LINES
-from faasd_py.http.wire import LARGE
 
 if TYPE_CHECKING:
     from faasd_py.http.connection import Connection
@@ -49,6 +48,7 @@ class Exchange(RequestHead):
     """Why the body cannot be read."""
     _taken = False
     _chunked = False
+    _half_sent = False
     _left: int | None = None
 
     def __init__(self, connection: Connection) -> None:
@@ -110,7 +110,6 @@ class Exchange(RequestHead):
     async def answer(self, status: int, headers: bytes, body: bytes) -> None:
         """The whole answer at once: one send."""
         data = self._begin(status, headers, len(body))
-        self.done = True
         if self.method != b"HEAD" and status not in BODILESS:
             data += body
         connection = self.connection
@@ -120,6 +119,7 @@ class Exchange(RequestHead):
                 await connection.send_rest(data, sent)
         except OSError as error:
             raise ConnectionLost(f"the client went away: {error}") from error
+        self.done = True
 
     async def start(self, status: int, headers: bytes, length: int | None) -> None:
         """Status and headers; they go out at once. `length` None: until `end`."""
@@ -149,8 +149,7 @@ class Exchange(RequestHead):
         if not self._muted():
             if self._left:
                 raise ValueError("the answer is shorter than its Content-Length")
-            if self._chunked:
-                await self._send(LAST_CHUNK)
+            await self._send(LAST_CHUNK if self._chunked else b"")
         self.done = True
 
     async def tunnel(self, headers: bytes, wire: End) -> None:
@@ -225,12 +224,12 @@ class Exchange(RequestHead):
         return self.expects or (isinstance(incoming, FixedBody) and incoming.left > DRAIN_LIMIT)
 
     async def _send(self, data: bytes) -> None:
-        connection = self.connection
+        """All of it or, after a send that was cancelled half-way, never anything again."""
+        if self._half_sent:
+            raise ConnectionLost("an earlier part of the answer was broken off")
+        self._half_sent = True
         try:
-            sent = connection.wire.send_nowait(data)
-            if sent < len(data):
-                await connection.send_rest(data, sent)
-            elif sent > LARGE // 4:
-                await connection.be_fair()
+            await self.connection.send(data)
         except OSError as error:
             raise ConnectionLost(f"the client went away: {error}") from error
+        self._half_sent = False

@@ -64,11 +64,11 @@ class Link:
         if rest:
             self.rest = rest[limit:]
             return rest[:limit]
+        await self.be_fair()  # before anything is taken: what is taken must not be lost to a cancellation
         data = self.wire.receive_nowait(limit)
         if data is None:
             self._streak = 0
             return await self.await_bytes(limit, self.receive_timeout)
-        await self.be_fair()
         return data
 
     async def await_bytes(self, limit: int, patience: float) -> bytes:

@@ -107,7 +107,8 @@ class Server:
         while True:
             await wait_readable(sock.fileno())
             while len(self._connections) >= self.limits.max_connections:
-                self._room = trio.Event()
+                if self._room.is_set():
+                    self._room = trio.Event()
                 await self._room.wait()
             if not self._accept_some(sock, rooms):
                 await trio.sleep(_RETRY_ACCEPT)

@@ -16,12 +16,12 @@ _PIECE: Final = 64 * 1024
 class TlsWire:
     """TLS over a connected stream socket; see Wire.
 
-    A peer that closes without close_notify has closed (RFC 9112 §9.8): framing tells whether a message was whole.
+    A peer that closes without close_notify has closed, but `cut` is set (RFC 9112 §9.8).
     One task may receive while another sends. What TLS itself wants to say while receiving (a key update) goes out at
     once or with the next send.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_plain", "_tls", "_unsent", "fd")
+    __slots__ = ("_incoming", "_outgoing", "_plain", "_tls", "_unsent", "cut", "fd")
 
     def __init__(
         self, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool, server_name: str = ""
@@ -34,6 +34,7 @@ class TlsWire:
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_name or None
         )
         self._unsent = b""
+        self.cut = False
 
     async def handshake(self) -> None:
         """See Wire."""
@@ -61,7 +62,10 @@ class TlsWire:
                 self._flush_nowait()
                 if not self._pull():
                     return None
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            except ssl.SSLZeroReturnError:
+                return b""
+            except ssl.SSLEOFError:
+                self.cut = True
                 return b""
             else:
                 return data

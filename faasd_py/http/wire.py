@@ -25,6 +25,8 @@ class Wire(Protocol):
     """Four verbs and their nowait forms."""
 
     fd: int
+    cut: bool
+    """The end came unannounced where the wire announces it (TLS): what lasts until the end is not whole."""
 
     def receive_nowait(self, limit: int) -> bytes | None:
         """What has arrived, empty at the end, None when nothing has."""
@@ -60,6 +62,7 @@ class Wire(Protocol):
 class PlainWire:
     """A connected stream socket, non-blocking."""
 
+    cut = False
     __slots__ = ("_poll", "_receive", "_send", "_sock", "fd")
 
     def __init__(self, sock: socket.socket) -> None:
