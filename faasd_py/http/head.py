@@ -92,7 +92,7 @@ class RequestScanner:
         except HttpParserError as error:
             raise refusal_of_head(head, error) from None
         if into.heads != 1:
-            raise Refused(400, "the request head is malformed")
+            raise refusal_of_head(head, HttpParserError("it is none"))
         line = _LINE.match(head)
         if line is None:
             raise refusal_of_line(head)
