@@ -31,6 +31,7 @@ from faasd_py.control.bodies import body_response
 from faasd_py.control.desk import Refused
 from faasd_py.control.frame import bare_app
 from faasd_py.control.house import House
+from faasd_py.control.outliving import outliving
 from faasd_py.control.views import CallList, Count, Problem
 from faasd_py.core.errors import CallerError, QueueError
 
@@ -123,7 +124,7 @@ def _daemon(app: QuartTrio, house: House) -> None:
 
     @app.post("/system/reload")
     async def reload() -> Response:
-        if reason := await house.reload():
+        if reason := await outliving(app, house.reload):
             raise Refused(422, reason)
         return _json({"reloaded": True})
 

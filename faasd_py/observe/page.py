@@ -1,7 +1,7 @@
 """The page that Prometheus reads: names and labels as OpenFaaS has them (wire contract §3), then ours (`faasd_`).
 
 Only the control plane imports this module, because it brings prometheus_client. It runs in a thread while the loop goes
-on counting: dicts are copied before they are walked.
+on counting: dicts are copied, which is one step of the interpreter, before they are walked.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def render(
 
 def invocations(metrics: Metrics) -> Iterator[Metric]:
     """What passed through to functions."""
-    meters = list(metrics.meters.values())
+    meters = list(metrics.meters.copy().values())
     yield _seconds(meters)
     yield _counter(
         "gateway_function_invocation",
         "Calls that functions ended.",
         ("function_name", "code"),
-        (((m.label, str(code)), sum(row[:SUM])) for m in meters for code, row in list(m.rows.items())),
+        (((m.label, str(code)), sum(row[:SUM])) for m in meters for code, row in m.rows.copy().items()),
     )
     started = Metric(STARTED, "Calls that were begun.", "unknown")
     for meter in meters:
@@ -81,7 +81,7 @@ def _seconds(meters: list[Meter]) -> Metric:
         "gateway_functions_seconds", "How long calls took.", labels=("function_name", "code")
     )
     for meter in meters:
-        for code, row in list(meter.rows.items()):
+        for code, row in meter.rows.copy().items():
             counts = zip(BOUNDS, accumulate(row[:SUM]), strict=True)
             family.add_metric((meter.label, str(code)), list(counts), row[SUM])
     return family
@@ -105,32 +105,32 @@ def asynchronous(metrics: Metrics, queue: QueueFigures | None, now: float) -> It
         "faasd_attempts",
         "Attempts of asynchronous calls, by the status they ended with.",
         ("function_name", "status"),
-        (((label, str(status)), n) for (label, status), n in list(metrics.attempts_by.items())),
+        (((label, str(status)), n) for (label, status), n in metrics.attempts_by.copy().items()),
     )
     yield _counter(
         "faasd_dead_letters",
         "Calls that were given up, by reason.",
         ("function_name", "reason"),
-        list(metrics.dead_by.items()),
+        metrics.dead_by.copy().items(),
     )
     yield _counter(
         "faasd_callbacks",
         "Attempts to deliver a callback, by outcome.",
         ("outcome",),
-        (((outcome,), n) for outcome, n in list(metrics.callbacks_by.items())),
+        (((outcome,), n) for outcome, n in metrics.callbacks_by.copy().items()),
     )
     yield _counter(
         "faasd_queue_refused",
         "Calls that were not taken into the queue, by reason.",
         ("reason",),
-        (((reason,), n) for reason, n in list(metrics.refused_by.items())),
+        (((reason,), n) for reason, n in metrics.refused_by.copy().items()),
     )
 
 
 def _openfaas_totals(metrics: Metrics) -> Iterator[Metric]:
-    submitted = [((QUEUE,), sum(list(metrics.accepted_by.values())))]
+    submitted = [((QUEUE,), sum(metrics.accepted_by.copy().values()))]
     yield _counter("queue_worker_messages_submitted", "Calls that were accepted.", ("queue_name",), submitted)
-    processed = [((QUEUE,), sum(list(metrics.attempts_by.values())))]
+    processed = [((QUEUE,), sum(metrics.attempts_by.copy().values()))]
     yield _counter("queue_worker_messages_processed", "Attempts that were made.", ("queue_name",), processed)
 
 

@@ -1,8 +1,15 @@
 """`check`, `config`, `plugins`: the configuration and what belongs to it, without a daemon."""
 
+import fcntl
 import json
+import os
+import pty
+import struct
+import subprocess
 import sys
+import termios
 import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -179,3 +186,59 @@ def test_tables_are_not_cut_in_a_pipe(cli, guests):
     """Lines end where their text ends."""
     assert max(map(len, cli("plugins").out.splitlines())) > 80
     assert not sys.stdout.isatty()
+
+
+def test_a_table_on_a_terminal_ends_where_the_terminal_ends(config):
+    """Lines are cut at its width, not wrapped."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    words = [sys.executable, "-m", "faasd_py", "--config", str(config), "plugins"]
+    with subprocess.Popen(words, stdout=follower, stderr=subprocess.PIPE) as child:
+        os.close(follower)
+        written = b""
+        while piece := _read(leader):
+            written += piece
+        assert child.wait(20) == 0
+    os.close(leader)
+    lines = written.decode().splitlines()
+    assert max(map(len, lines)) == 40
+    assert lines[0].split() == ["NAME", "FROM", "REGISTERS"]
+
+
+def _read(leader: int) -> bytes:
+    try:
+        return os.read(leader, 65536)
+    except OSError:  # EIO: the other end is closed
+        return b""
+
+
+@pytest.mark.parametrize("verb", ["config", "check"])
+def test_what_the_terminal_cannot_show(config, verb):
+    """An ASCII locale gets escapes instead of a traceback."""
+    config.write_text("[functions.a]\ncommand = ['☃']\nlabels = { 'é' = '☃' }")
+    words = [sys.executable, "-m", "faasd_py", "--config", str(config), verb]
+    environment = {"PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(words, capture_output=True, env=environment, timeout=30, check=False)
+    assert b"Traceback" not in done.stderr
+    assert b"internal error" not in done.stderr
+    assert b"\\u2603" in done.stdout + done.stderr
+
+
+def test_a_full_disk_is_said(config):
+    """/dev/full takes nothing: one sentence, status 1."""
+    words = [sys.executable, "-m", "faasd_py", "--config", str(config), "config"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_settings_of_the_environment(cli, monkeypatch, tmp_path):
+    """Where systemd put the directories is what is in force."""
+    monkeypatch.setenv("FAASD_PY_CONFIG", "/nowhere")
+    config = tmp_path / "empty.toml"
+    config.write_text("")
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/private/x")
+    said = cli("config", "--config", str(config), "--json")
+    assert json.loads(said.out)["state"]["directory"] == "/var/lib/private/x"

@@ -4,11 +4,13 @@ import base64
 
 import msgspec
 import pytest
+import trio
 
 from faasd_py.core.call import Call, Spooled
 from faasd_py.core.errors import QueueUnavailable
 from faasd_py.core.lifecycle import State
 from faasd_py.core.outcome import Attempt, Outcome
+from tests.control.conftest import exchange
 
 UNABLE = {"inspect": False, "cancel": False, "results": False, "dead_letters": False}
 
@@ -409,6 +411,56 @@ async def test_reload(admin, house):
     answer = await admin("POST", "/system/reload")
     assert (answer.status, answer.json) == (422, {"error": house.reload_answer})
     assert house.reloads == 2
+
+
+async def test_a_reload_goes_on_when_the_one_who_asked_hangs_up(served, house):
+    """Half a reload would be worse than none."""
+    begun, may_end, ended = trio.Event(), trio.Event(), trio.Event()
+
+    async def reload():
+        begun.set()
+        await may_end.wait()
+        ended.set()
+
+    house.reload = reload
+    stream = await trio.open_unix_socket(str(served / "admin.sock"))
+    await stream.send_all(b"POST /system/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    with trio.fail_after(20):
+        await begun.wait()
+        await stream.aclose()
+        assert (await exchange(served / "admin.sock", "GET", "/system/queue")).status == 200
+        may_end.set()
+        await ended.wait()
+
+
+async def test_a_reload_that_raises(admin, house, caplog):
+    """A 500 for who asked, a traceback in the log, and the desk is still there."""
+
+    async def reload():
+        raise RuntimeError("boo")
+
+    house.reload = reload
+    assert (await admin("POST", "/system/reload")).status == 500
+    assert "boo" in caplog.text
+    assert (await admin("GET", "/system/queue")).status == 200
+
+
+async def test_many_at_once(admin, ask, house):
+    """Fifty people at the desk, each gets what was asked for."""
+    calls = [house.queue.add() for _ in range(25)]
+    answers = {}
+
+    async def show(call):
+        answers[call] = (await admin("GET", f"/system/calls/{call}")).json["id"]
+
+    async def health(number):
+        answers[number] = (await ask("GET", "/healthz")).body
+
+    async with trio.open_nursery() as nursery:
+        for number, call in enumerate(calls):
+            nursery.start_soon(show, call)
+            nursery.start_soon(health, number)
+    assert answers == {call: call for call in calls} | dict.fromkeys(range(25), b"OK")
 
 
 @pytest.mark.parametrize(

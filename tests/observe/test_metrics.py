@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -186,3 +187,32 @@ def test_counting_does_not_import_the_client_library():
         "sys.exit('prometheus_client' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_counting_goes_on_while_the_page_is_made(metrics):
+    """The page is made in a thread: counters that appear and grow meanwhile do not disturb it."""
+    pages, errors, stop = [], [], threading.Event()
+
+    def make():
+        try:
+            while not stop.is_set():
+                pages.append(len(metrics.render()))
+        except RuntimeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    number = 0
+    while not errors and len(pages) < 8:
+        number += 1
+        meter = metrics.meter(f"f{number % 20}.ns")
+        meter.begin()
+        meter.finish(200 + number % 60, 0.01)
+        metrics.attempts(f"f{number % 2000}.ns", 200)
+        metrics.dead(f"f{number % 20}.ns", f"reason {number % 100}")
+        metrics.callback(f"outcome {number % 500}")
+        if number % 50 == 0:
+            metrics.attempts_by.clear()
+    stop.set()
+    thread.join(20)
+    assert errors == []
