@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from email.utils import parsedate_to_datetime
 
@@ -254,8 +255,7 @@ def by_llhttp(data: bytes) -> tuple[bytes, int] | None:
 
 
 PIECES = st.sampled_from(
-    [b"0", b"3", b"a", b"A", b"5", b"\r\n", b"\r", b"\n", b";", b";x=y", b';x="y"', b"abc", b"X: 1\r\n", b" ", b"0\r\n\r\n"]
-    + [b"3\r\nabc\r\n", b"5\r\nhello\r\n", b"0\r\n", b"\x00", b":"]
+    [b"0", b"3", b"a", b"A", b"5", b"\r\n", b"\r", b"\n", b";", b";x=y", b';x="y"', b"abc", b"X: 1\r\n", b" ", b"0\r\n\r\n", b"3\r\nabc\r\n", b"5\r\nhello\r\n", b"0\r\n", b"\x00", b":"]
 )
 
 
@@ -263,15 +263,16 @@ PIECES = st.sampled_from(
 def test_a_chunked_body_is_what_llhttp_says_it_is(pieces: list[bytes], cut: int) -> None:
     """What is taken for a whole body is one to llhttp too, with the same bytes; wherever the reads end."""
     data = b"".join(pieces)
-    ours = Dechunker()
+    ours, body, taken = Dechunker(), b"", 0
     try:
-        body = ours.feed(data[:cut]) + (b"" if ours.done else ours.feed(data[cut:]))
+        for piece in (data[:cut], data[cut:]):
+            if not ours.done:
+                body += ours.feed(piece)
+                taken += len(piece)
     except BadChunk:
         return
-    if not ours.done:
-        return
-    rest = ours.rest if len(data) <= cut or ours.rest.endswith(data[cut:]) else ours.rest + data[cut:]
-    assert by_llhttp(data[: len(data) - len(rest)]) == (body, 1)
+    if ours.done:
+        assert by_llhttp(data[: taken - len(ours.rest)]) == (body, 1)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.lists(st.integers(0, 300), max_size=5))
@@ -280,7 +281,7 @@ def test_what_is_chunked_is_dechunked(pieces: list[bytes], cuts: list[int]) -> N
     raw = b"".join(map(chunk, pieces)) + LAST_CHUNK + b"NEXT"
     edges = [0, *sorted(cut for cut in cuts if cut < len(raw)), len(raw)]
     dechunker, body, rest = Dechunker(), b"", b""
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         if dechunker.done:
             rest += raw[begin:end]
         else:
