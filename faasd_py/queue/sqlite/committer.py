@@ -45,6 +45,8 @@ class Committer:
         self._held: list[Settle] = []
         self._trouble: str | None = None
         self._full = False
+        self._beyond = False
+        """Only another start can help."""
         self._probed = 0.0
         self._batch = Batch()
         self._thread: threading.Thread | None = None
@@ -193,6 +195,8 @@ class Committer:
     def _suffer(self, error: Exception) -> None:
         """Note the trouble; a full disk frees the ballast."""
         text = _sentence(error)
+        if self._beyond:
+            return
         if self._trouble != text:
             logger.error("%s; no calls are accepted until that is over", text)
         self._trouble = text
@@ -201,11 +205,12 @@ class Committer:
             self._full = True
             self._ballast.release()
         if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+            self._beyond = True
             self._damaged(text)
 
     def _recover(self) -> None:
         """Look, no more often than every PROBE seconds, whether the trouble is over."""
-        if time.monotonic() - self._probed < PROBE:
+        if self._beyond or time.monotonic() - self._probed < PROBE:
             return
         self._probed = time.monotonic()
         try:

@@ -70,6 +70,15 @@ class Figures:
         """By how much `kept` changes when the transaction is committed."""
         return sum(change[KEPT] for _, change in self._changes.values())
 
+    def found(self, lane: Named, state: State, size: int, kept: int) -> None:
+        """A call stands there already."""
+        change = self._of(lane)
+        column = _COLUMN[state]
+        if column is not None:
+            change[column] += 1
+        change[BYTES] += size * (state in _WAITS)
+        change[KEPT] += kept
+
     def write(self, execute: Callable[..., Any]) -> None:
         """Add the changes to the table, inside the transaction."""
         for number, (name, change) in self._changes.items():

@@ -56,22 +56,29 @@ def open_store(site: QueueSite, clock: Callable[[], float]) -> Opened:
     path = site.directory / FILE
     ballast = Ballast(site.directory / "reserve")
     if _marker(path).exists():
-        salvage(path)
-        _marker(path).unlink()
+        _salvage(path)
     try:
         opened = _open(path, site, ballast, clock)
     except apsw.CorruptError as error:
         logger.error("%s: is damaged: %s", path, error)  # noqa: TRY400 - a sentence, not a traceback
-        salvage(path)
+        _salvage(path)
         opened = _explained(path, site, ballast, clock)
     Spool(site.spool).sweep()
     return opened
 
 
+def _salvage(path: Path) -> None:
+    try:
+        salvage(path)
+    except apsw.Error as error:
+        raise _broken(path, error) from error
+    _marker(path).unlink(missing_ok=True)
+
+
 def _open(path: Path, site: QueueSite, ballast: Ballast, clock: Callable[[], float]) -> Opened:
     try:
         return _once(path, site, ballast, clock)
-    except apsw.FullError:
+    except (apsw.FullError, apsw.IOError, apsw.CantOpenError):  # each may mean that the disk is full
         ballast.release()
         return _explained(path, site, ballast, clock)
     except apsw.CorruptError:

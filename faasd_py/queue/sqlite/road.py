@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
-from hashlib import blake2b
 from heapq import heapify
 from typing import Final
 
@@ -38,8 +37,8 @@ WINDOW: Final = 512
 """Calls at hand in a lane, after a refill; twice as many before it is cut."""
 LOW: Final = 256
 """Fewer at hand, and more on record: read on."""
-WINDOW_BYTES: Final = 64 << 20
-"""Bytes at hand in all lanes together, nearly."""
+WINDOW_BYTES: Final = 32 << 20
+"""Bytes at hand in all lanes together after refills, nearly; each has its part."""
 
 
 class SqliteLane(Lane):
@@ -124,9 +123,8 @@ class Road:
         return lane
 
     def number(self, name: str) -> int:
-        """The lane's number on record: a digest of its name with the store's own key, so no table is asked for it."""
-        node = self._keys.node.to_bytes(8, "big")
-        return int.from_bytes(blake2b(name.encode(), digest_size=8, key=node).digest(), "big") >> 1
+        """The lane's number on record."""
+        return rows.lane_number(name, self._keys.node)
 
     async def put(self, call: Call) -> Accepted:
         """See `queue.contract.Queue.put`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
@@ -40,6 +41,11 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     kept: int
     history: bytes
     call: Call
+
+
+def lane_number(name: str, node: int) -> int:
+    """The lane's number in a store: a digest of its name with the store's own key, so no table is asked for it."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8, key=node.to_bytes(8, "big")).digest(), "big") >> 1
 
 
 def pack(call: Call) -> tuple[bytes, bytes | None, int]:

@@ -24,7 +24,10 @@ _PUT: Final = (
     "INSERT INTO calls (key, lane, state, rank, due, attempts, flags, size, call_id, head, started) VALUES "
 )
 _PUT_STEPS: Final = tuple((count, _PUT + ",".join([_PUT_VALUES] * count)) for count in (64, 8, 1))
-_START: Final = "UPDATE calls SET state = 1, attempts = attempts + 1, started = ? WHERE key = ?"
+_START: Final = (
+    "UPDATE calls SET state = 1, attempts = attempts + 1, started = ?"
+    " WHERE key IN (SELECT value FROM json_each(?))"
+)
 _SETTLE: Final = (
     "UPDATE calls SET state = ?, rank = ?, due = ?, attempts = ?, flags = ?, finished = ?, status = ?, reason = ?,"
     " keep = ?, kept = ?, outcome = ?, history = ? WHERE key = ?"
@@ -138,8 +141,8 @@ class Store:
 
     def start(self, starts: Sequence[Start]) -> None:
         """Record that attempts begin."""
-        now = self.clock()
-        self._many(_START, [(now, start.entry.key) for start in starts])
+        keys = ",".join([str(start.entry.key) for start in starts])
+        self.execute(_START, (self.clock(), f"[{keys}]"))
         for start in starts:
             self.figures.moved(start.lane, State.READY, State.LEASED)
 
