@@ -12,6 +12,7 @@ GET    /system/queue                                     figures
 GET    /system/functions
 POST   /system/reload
 
+ID is a queue id, or an X-Call-Id percent-encoded (one that ends in `/result` and the like is had by its queue id only).
 Answers are JSON (`views`), errors `{"error": sentence}`: 400 bad query, 404 unknown, 409 not in this state, 501 the
 backend cannot do it, 503 the queue is in trouble.
 """
@@ -61,19 +62,19 @@ def _calls(app: QuartTrio, house: House) -> None:
         last = records[-1].id if len(records) == asked.limit else None
         return _json(CallList(calls=[express.call_view(record) for record in records], next=last))
 
-    @app.get("/system/calls/<call>")
+    @app.get("/system/calls/<path:call>")
     async def show(call: str) -> Response:
         return _json(express.call_view(await desk.find(house.queue, call)))
 
-    @app.delete("/system/calls/<call>")
+    @app.delete("/system/calls/<path:call>")
     async def forget(call: str) -> Response:
         return _json(await desk.forget(house.queue, call))
 
-    @app.post("/system/calls/<call>/requeue")
+    @app.post("/system/calls/<path:call>/requeue")
     async def requeue(call: str) -> Response:
         return _json(await desk.requeue(house.queue, call))
 
-    @app.post("/system/calls/<call>/cancel")
+    @app.post("/system/calls/<path:call>/cancel")
     async def cancel(call: str) -> Response:
         return _json(await desk.cancel(house.queue, house.workers, call))
 
@@ -91,19 +92,19 @@ def _many(app: QuartTrio, house: House) -> None:
 
 
 def _bodies(app: QuartTrio, house: House) -> None:
-    @app.get("/system/calls/<call>/request")
+    @app.get("/system/calls/<path:call>/request")
     async def put(call: str) -> Response:
         return _json(express.request_view(await desk.request(house.queue, call)))
 
-    @app.get("/system/calls/<call>/request/body")
+    @app.get("/system/calls/<path:call>/request/body")
     async def put_body(call: str) -> Response:
         return await body_response((await desk.request(house.queue, call)).body)
 
-    @app.get("/system/calls/<call>/result")
+    @app.get("/system/calls/<path:call>/result")
     async def result(call: str) -> Response:
         return _json(express.result_view(await desk.result(house.queue, call)))
 
-    @app.get("/system/calls/<call>/result/body")
+    @app.get("/system/calls/<path:call>/result/body")
     async def result_body(call: str) -> Response:
         outcome = await desk.result(house.queue, call)
         if not outcome.complete:

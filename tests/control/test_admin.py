@@ -1,6 +1,7 @@
 """The admin API: what an operator can see and change, and the sentence when it cannot be."""
 
 import base64
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -485,6 +486,16 @@ async def test_strange_ids(admin, house):
         answer = await admin("GET", f"/system/calls/{text}")
         assert answer.status == 404
         assert "x-a" not in answer.headers
+
+
+@pytest.mark.parametrize("name", ["order/17", "ü ☃", "100%", "?x=1", "#f", "requeue", "purge", "a//b", "a/"])
+async def test_call_ids_of_the_callers_own_making(admin, house, name):
+    """An X-Call-Id is whatever a caller wrote: percent-encoded, it is found all the same."""
+    call = house.queue.add(State.DEAD, call_id=name)
+    house.queue.requests[call] = Call(lane="a.b", body=b"the request")
+    given = quote(name, safe="")
+    assert (await admin("GET", f"/system/calls/{given}")).json["id"] == call
+    assert (await admin("POST", f"/system/calls/{quote(call)}/cancel")).status == 200
 
 
 async def test_a_body_that_nobody_asked_for(admin, house):
