@@ -111,11 +111,14 @@ class Daemon:
 
     # its life
 
-    def start(self, *, wait: bool = True) -> None:
-        """Start it; with `wait`, return when the door is open."""
+    def start(self, *, wait: bool = True, limit: int = 0) -> None:
+        """Start it, with at most `limit` descriptors if that is given; with `wait`, return when the door is open."""
+        command = [sys.executable, "-m", "faasd_py", "up", "--config", str(self.config)]
+        if limit:
+            command = ["/bin/sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *command]
         with (self.root / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "faasd_py", "up", "--config", str(self.config)],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -172,7 +175,7 @@ class Daemon:
         if self.process is not None and self.process.poll() is None:
             self.send(signal.SIGTERM)
             try:
-                self.wait(10)
+                self.wait(2)
             except subprocess.TimeoutExpired:
                 self.kill()
         for pid in self.family():

@@ -56,7 +56,7 @@ def test_the_function_gets_the_call_as_it_was_sent(daemon: Daemon) -> None:
     }
     sent |= {"X-Callback-Url": "http://gateway/function/api/tell/called-back"}
     call = daemon.put("api/tell/as-sent?q=%20", b"the body", sent)
-    (ran,) = until(lambda: daemon.ran("/tell/as-sent"))
+    (ran,) = until(lambda: daemon.ran('"target": "/tell/as-sent'))
     got = {name.lower(): value for name, value in ran["headers"]}
     assert (ran["method"], ran["target"], ran["body"]) == ("POST", "/tell/as-sent?q=%20", "the body")
     assert (got["x-mine"], got["content-type"], got["authorization"]) == ("v", "text/x", "Basic eA==")

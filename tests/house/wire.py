@@ -92,23 +92,21 @@ def dial(port: int, timeout: float = 20.0, host: str = "127.0.0.1") -> socket.so
 
 def until_bytes(wire: socket.socket, mark: bytes) -> bytes:
     """Everything up to and with `mark`; an error if the other side goes before."""
-    data = b""
-    while mark not in data:
+    data = bytearray()
+    while mark not in data[-65536 - len(mark) :]:
         more = wire.recv(65536)
-        assert more, f"closed before {mark!r}: {data[-300:]!r}"
+        assert more, f"closed before {mark!r}: {bytes(data[-300:])!r}"
         data += more
-    return data
+    return bytes(data)
 
 
 def until_close(wire: socket.socket) -> bytes:
     """Everything until the other side closes; a reset is a close."""
-    data = b""
-    try:
+    data = bytearray()
+    with suppress(ConnectionResetError):
         while more := wire.recv(65536):
             data += more
-    except ConnectionResetError:
-        pass
-    return data
+    return bytes(data)
 
 
 def shout(port: int, data: bytes, timeout: float = 20.0) -> bytes:
