@@ -303,13 +303,9 @@ class Recorder:
     requests: list[Seen] = field(default_factory=list)
 
     async def __call__(self, exchange: Exchange) -> None:
-        body = await whole(exchange)
-        self.requests.append(
-            Seen(
-                exchange.method, exchange.target, exchange.host, exchange.headers,
-                exchange.length, body, dict(exchange.fields), exchange.upgrade,
-            )
-        )  # fmt: skip
+        body, fields = await whole(exchange), dict(exchange.fields)
+        what = (exchange.method, exchange.target, exchange.host, exchange.headers, exchange.length)
+        self.requests.append(Seen(*what, body, fields, exchange.upgrade))
         await exchange.answer(200, b"", b"%d" % len(self.requests))
 
 

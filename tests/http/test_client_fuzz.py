@@ -11,8 +11,8 @@ import trio
 from faasd_py.http.collect import Collector
 from faasd_py.http.errors import WireError
 
+from .peers import BAD_ANSWERS, BROKEN_ENDINGS, CHATTER, GOOD_ANSWERS, UNTIL_CLOSE
 from .support import Wire, pooled, upstream
-from .test_client_adversarial import BAD_ANSWERS, BROKEN_ENDINGS, CHATTER, GOOD_ANSWERS, UNTIL_CLOSE
 
 SEEDS = [
     *BAD_ANSWERS.values(), *BROKEN_ENDINGS.values(), *CHATTER.values(), *UNTIL_CLOSE.values(),

@@ -15,8 +15,8 @@ from faasd_py.http.errors import WireError
 from faasd_py.http.server import Exchange, Server
 
 from .corpus import cases
+from .peers import BAD_ANSWERS, BROKEN_ENDINGS, CHATTER, says
 from .support import LIMITS, Recorder, Wire, forward, limits, listener, poll, pooled, proxied, serve, upstream
-from .test_client_adversarial import BAD_ANSWERS, BROKEN_ENDINGS, CHATTER, says
 from .test_smuggling import play, recording
 from .test_streaming import ROOM, growth, stalled
 
