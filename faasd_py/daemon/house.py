@@ -108,6 +108,7 @@ class House:
         door = Door(Invoke(registry, rates), self._enqueue, cancel, Control(pool))
         self._server = Server(door, _limits(config.gateway), fields=headers.WANTED, tls=_tls(config.gateway))
         self._metrics_server = Server(Control(pool, METRICS_PATHS), _limits(config.gateway))
+        metrics.connections = lambda: self._server.connections
         self._stop = trio.Event()
         self._doors_closed = trio.Event()
         self._reloading = trio.Lock()
