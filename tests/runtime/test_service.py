@@ -1,0 +1,324 @@
+"""Mode http: long-lived processes, from the first call to the last."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import trio
+
+from faasd_py.config import FunctionSettings, ReplicaSettings
+from faasd_py.core.durations import Duration
+from faasd_py.core.errors import ConfigError, FunctionUnavailable
+from faasd_py.runtime import service
+from faasd_py.runtime.replica import free_port
+from faasd_py.runtime.service import open_service, problems
+from faasd_py.testing.recorder import Pieces, Recorder
+from faasd_py.testing.runtime import SUBJECT, request
+
+from .places import PYTHON, Log, eventually, running, script, shell, site
+
+SERVE = [*PYTHON, SUBJECT, "serve"]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """Restarts after 10 ms, not 250."""
+    monkeypatch.setattr(service, "_FIRST_WAIT", 0.01)
+
+
+@asynccontextmanager
+async def served(machinery, directory, *, smallest=1, largest=1, **settings):
+    """A service; `call()` calls it."""
+    log = Log()
+    settings.setdefault("command", SERVE)
+    settings["replicas"] = ReplicaSettings(min=smallest, max=largest)
+    with trio.fail_after(30):
+        async with open_service(site(machinery, directory, log=log, mode="http", **settings)) as runtime:
+
+            async def call(name="echo", body=b"hello", **options):
+                reply = Recorder()
+                await runtime.invoke(request(name, body, **options), reply)
+                return reply
+
+            call.runtime, call.log = runtime, log
+            yield call
+
+
+def pids(machinery):
+    return {child.pid for child in machinery.children}
+
+
+async def test_eager_start(machinery, tmp_path):
+    """`replicas.min` are started before any call."""
+    async with served(machinery, tmp_path, smallest=2, largest=2) as call:
+        await eventually(lambda: call.runtime.replicas().available == 2)
+        assert call.runtime.replicas().wanted == 2
+        assert len(pids(machinery)) == 2
+    assert machinery.children == []
+
+
+async def test_the_first_calls_wait_for_readiness(machinery, tmp_path):
+    """However many come before it is up, one process serves them."""
+    async with served(machinery, tmp_path) as call, trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(call)
+    # every call was answered, or the nursery had raised
+
+
+async def test_the_host_is_kept(machinery, tmp_path):
+    """The function sees the Host that the client named, as behind of-watchdog."""
+    async with served(machinery, tmp_path) as call:
+        assert b'"host": "gateway.test"' in (await call("describe")).body
+
+
+async def test_port_in_command_and_environment(machinery, tmp_path):
+    """$PORT and ${PORT} in the command, PORT in the environment; other dollars stay."""
+    text = "import os, sys; print(sys.argv[1:], os.environ['PORT'], flush=True)"
+    command = [*script(text), "a:$PORT", "${PORT}b", "$PORTS", "$$", "{$PORT}"]
+    async with served(machinery, tmp_path, command=command, start_timeout=Duration(5)) as call:
+        with pytest.raises(FunctionUnavailable, match="the process ended with exit status 0 before it was ready"):
+            await call()
+    stream, line = call.log.lines[0][:2]
+    port = line.rpartition(" ")[2]
+    assert stream == "stdout"
+    assert line == f"['a:{port}', '{port}b', '$PORTS', '$$', '{{{port}}}'] {port}"
+
+
+async def test_unix_socket(machinery, tmp_path):
+    """UNIX_SOCKET instead of PORT; the socket is removed at the end."""
+    async with served(machinery, tmp_path, unix_socket=True) as call:
+        assert (await call()).body == b"hello"
+        assert len(list(tmp_path.glob("*.sock"))) == 1
+    assert list(tmp_path.glob("*.sock")) == []
+
+
+async def test_a_fixed_port(machinery, tmp_path):
+    """The function listens where it always does."""
+    port = free_port()
+    async with served(machinery, tmp_path, port=port) as call:
+        await call()
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.aclose()
+
+
+READY_LATER = """
+import http.server, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    count = 0
+    def do_GET(self):
+        Handler.count += self.path == '/ready'
+        self.send_response(200 if Handler.count > 2 else 503)
+        self.send_header('Content-Length', '1')
+        self.end_headers()
+        self.wfile.write(b'%d' % Handler.count)
+    do_POST = do_GET
+    def log_message(self, *_): pass
+http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), Handler).serve_forever()
+"""
+
+
+async def test_ready_path(machinery, tmp_path):
+    """Listening is not enough: calls wait until it answers 2xx."""
+    async with served(machinery, tmp_path, command=script(READY_LATER), ready_path="ready") as call:
+        reply = await call()
+    assert (reply.status, reply.body) == (200, b"3")
+
+
+async def test_never_ready(machinery, tmp_path):
+    """After start_timeout its calls fail with the reason, and it is ended."""
+    async with served(machinery, tmp_path, command=["/bin/sleep", "1000"], start_timeout=Duration(0.2), smallest=0) as call:
+        with pytest.raises(FunctionUnavailable, match="not ready within 200ms"):
+            await call()
+        await eventually(lambda: machinery.children == [])
+
+
+async def test_never_ready_by_its_path(machinery, tmp_path):
+    """The reason names the path and the status."""
+    async with served(machinery, tmp_path, command=SERVE, ready_path="/x", start_timeout=Duration(0.3), smallest=0) as call:
+        assert (await call()).status == 200
+    failing = script(READY_LATER.replace("> 2", "> 2000"))
+    async with served(machinery, tmp_path, command=failing, ready_path="/x", start_timeout=Duration(0.3), smallest=0) as call:
+        with pytest.raises(FunctionUnavailable, match=r"/x answered 503|not ready within 300ms"):
+            await call()
+
+
+async def test_a_process_that_ends_is_replaced(machinery, tmp_path):
+    """Calls come through again, without anybody asking."""
+    async with served(machinery, tmp_path) as call:
+        await call()
+        (old,) = pids(machinery)
+        os.kill(old, signal.SIGKILL)
+        await eventually(lambda: call.runtime.replicas().available == 1 and old not in pids(machinery))
+        assert (await call()).body == b"hello"
+
+
+async def test_a_call_whose_process_dies(machinery, tmp_path):
+    """It is unavailable: nobody knows what the function did, so nobody tries again here."""
+    marker = tmp_path / "marker"
+    async with served(machinery, tmp_path) as call:
+        with pytest.RaisesGroup(pytest.RaisesExc(FunctionUnavailable)):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call, "slow", os.fsencode(marker))
+                await eventually(marker.exists)
+                os.kill(*pids(machinery), signal.SIGKILL)
+
+
+async def test_a_function_that_always_crashes(machinery, tmp_path, caplog):
+    """Each call hears why; the starts grow rarer."""
+    async with served(machinery, tmp_path, command=shell("echo no such thing >&2; exit 9")) as call:
+        for _ in range(4):
+            with pytest.raises(FunctionUnavailable, match="ended with exit status 9 before it was ready"):
+                await call()
+        assert "no such thing" in call.log.texts
+        assert call.runtime.replicas().available == 0
+    waits = [float(record.args[2]) for record in caplog.records if "at the earliest" in record.msg]
+    assert waits[:3] == [0.01, 0.02, 0.04]
+
+
+async def test_more_under_load_and_fewer_after(machinery, tmp_path):
+    """Another replica when all are busy, up to max; what is idle for idle_timeout ends, down to min."""
+    async with served(machinery, tmp_path, largest=3, idle_timeout=0.4) as call:
+        await call()
+        assert len(pids(machinery)) == 1
+        go = trio.Event()
+        async with trio.open_nursery() as nursery:
+            for expected in (1, 2, 2, 3, 3, 3):
+                source = Pieces(b"x", go.wait)
+                nursery.start_soon(call.runtime.invoke, request("echo", source=source), Recorder())
+                await eventually(lambda source=source: source.left <= 1)
+                await eventually(lambda expected=expected: call.runtime.replicas().available == expected)
+            go.set()
+        await eventually(lambda: len(machinery.children) == 1)
+        assert call.runtime.replicas().available == 1
+        assert (await call()).body == b"hello"
+
+
+async def test_the_least_busy_replica_is_chosen(machinery, tmp_path):
+    """Two calls at once are on two processes."""
+    async with served(machinery, tmp_path, smallest=2, largest=2) as call:
+        await eventually(lambda: call.runtime.replicas().available == 2)
+        go = trio.Event()
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                source = Pieces(b"x", go.wait)
+                nursery.start_soon(call.runtime.invoke, request("echo", source=source), Recorder())
+                await eventually(lambda source=source: source.left <= 1)
+            counts = [replica.running.count for replica in call.runtime._replicas]
+            go.set()
+        assert counts == [2, 2]
+
+
+async def test_scale_to_zero_and_from_zero(machinery, tmp_path):
+    """With min 0: no process, one for the first calls however many, none after idle_timeout, and again."""
+    async with served(machinery, tmp_path, smallest=0, idle_timeout=0.1) as call:
+        assert (call.runtime.replicas().wanted, machinery.helpers) == (0, [])
+        for _ in range(2):
+            async with trio.open_nursery() as nursery:
+                for _ in range(10):
+                    nursery.start_soon(call)
+                await eventually(lambda: call.runtime.replicas().available == 1)
+                assert len(pids(machinery)) == 1
+            await eventually(lambda: machinery.children == [])
+            assert call.runtime.replicas().wanted == 0
+
+
+async def test_no_sleep_while_a_call_runs(machinery, tmp_path):
+    """A call that is longer than idle_timeout keeps its process."""
+    async with served(machinery, tmp_path, smallest=0, idle_timeout=0.05) as call:
+        source = Pieces(b"a", partial(trio.sleep, 0.3), b"b")
+        reply = Recorder()
+        await call.runtime.invoke(request("echo", source=source), reply)
+    assert reply.body == b"ab"
+
+
+async def test_closing_drains(machinery, tmp_path):
+    """A call that runs finishes; then the process gets TERM."""
+    reply, go = Recorder(), trio.Event()
+    async with trio.open_nursery() as nursery, served(machinery, tmp_path) as call:
+        await call()
+        (pid,) = pids(machinery)
+        source = Pieces(b"a", go.wait, b"b")
+        nursery.start_soon(call.runtime.invoke, request("echo", source=source), reply)
+        await reply.until(lambda: reply.body == b"a")
+        nursery.start_soon(_later, go)
+    assert (reply.body, reply.ended) == (b"ab", True)
+    assert not running(pid)
+
+
+async def _later(event):
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    event.set()
+
+
+async def test_closing_has_an_end(machinery, tmp_path):
+    """What does not finish within write_timeout is broken off, and what ignores TERM is killed."""
+    stubborn = shell(f"trap '' TERM; {' '.join(SERVE)} & wait; wait")
+    reply = Recorder()
+    broken_off = trio.Event()
+
+    async def breaks(invocation):
+        with pytest.raises(FunctionUnavailable):
+            await call.runtime.invoke(invocation, reply)
+        broken_off.set()
+
+    async with trio.open_nursery() as nursery:
+        async with served(machinery, tmp_path, command=stubborn, write_timeout=0.1, kill_grace=0.1) as call:
+            await call()
+            nursery.start_soon(breaks, request("echo", source=Pieces(b"a", trio.sleep_forever)))
+            await reply.until(lambda: reply.body == b"a")
+        assert machinery.children == []
+        await broken_off.wait()
+
+
+async def test_children_of_a_service_end_with_it(machinery, tmp_path):
+    """A worker that the first process leaves behind is killed before the next start."""
+    pid_file = tmp_path / "pid"
+    command = shell(f"sleep 1000 & echo $! > {pid_file}; exec {' '.join(SERVE)}")
+    async with served(machinery, tmp_path, command=command) as call:
+        await call()
+        worker = int(pid_file.read_text())
+        os.kill(*pids(machinery), signal.SIGKILL)
+        await eventually(lambda: not running(worker))
+
+
+async def test_logs(machinery, tmp_path):
+    """Stdout and stderr, line by line as they come, with the process that wrote them."""
+    command = shell(f"echo out; echo err >&2; exec {' '.join(SERVE)}")
+    async with served(machinery, tmp_path, command=command) as call:
+        await call()
+        await eventually(lambda: len(call.log.lines) == 2)
+        pid = str(*pids(machinery))
+    assert sorted(call.log.lines) == [("stderr", "err", pid, ""), ("stdout", "out", pid, "")]
+
+
+async def test_helper_death(machinery, tmp_path):
+    """Services come back after a spawn helper was killed."""
+    async with served(machinery, tmp_path) as call:
+        await call()
+        os.kill(machinery.helpers[0], signal.SIGKILL)
+        await eventually(lambda: call.runtime.replicas().available == 0)
+        await eventually(lambda: call.runtime.replicas().available == 1)
+        assert (await call()).body == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"port": 70_000}, "functions.f.port: expected a port of at most 65535"),
+        ({"port": 80, "replicas": ReplicaSettings(min=1, max=2)}, "functions.f.port: 2 replicas cannot share"),
+        ({"port": 80, "unix_socket": True}, "functions.f.port: expected either a port or unix_socket"),
+        ({"ready_path": "/a b"}, "functions.f.ready_path: expected a path"),
+    ],
+)
+async def test_problems(machinery, tmp_path, settings, problem):
+    """What cannot work is said when the function is opened."""
+    found = list(problems("f", FunctionSettings(command=SERVE, mode="http", **settings)))
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+    with pytest.raises(ConfigError):
+        async with open_service(site(machinery, tmp_path, command=SERVE, **settings)):
+            pass
