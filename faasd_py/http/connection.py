@@ -179,17 +179,19 @@ class Connection(Link):
         return exchange
 
     def _read_head(self, head: bytes) -> Exchange:
-        """Clients that call in a loop send the same head again and again: it is read once."""
+        """Clients that call in a loop send the same head again and again: from the third time on it is not read."""
         exchange = Exchange(self)
-        if head == self._head and self._like is not None:
+        again = head == self._head
+        if again and self._like is not None:
             exchange.be_like(self._like)
             return exchange
         self.server.scanner.scan(head, exchange)
-        if exchange.expects or len(head) > MEMO:
-            return exchange
-        self._head = head
-        self._like = RequestHead()
-        self._like.be_like(exchange)
+        if again and not exchange.expects:
+            self._like = RequestHead()
+            self._like.be_like(exchange)
+        else:
+            self._head = head if len(head) <= MEMO else b""
+            self._like = None
         return exchange
 
     async def _parse_pieces(self, data: bytes) -> Exchange | None:

@@ -21,7 +21,7 @@ from faasd_py.http.errors import Refused
 
 MAX_TARGET: Final = 16 * 1024
 NO_FIELDS: Final[dict[bytes, bytes]] = {}
-_LINE: Final = re.compile(rb"(?!TRACE |CONNECT )([A-Z-]+) (/[^ #\r\n]*) HTTP/1\.([01])\r\n")
+_LINE: Final = re.compile(rb"(?!TRACE |CONNECT )([A-Z-]+) (/[^ #\r\n]*) HTTP/(1\.[01])\r\n")
 _ANY_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^ \r\n]+) HTTP/(\d)\.(\d)\r\n")
 _HOST_BYTES: Final = (
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+;=:[]"  # RFC 3986 §3.2.2, less the comma: two joined fields
@@ -96,12 +96,11 @@ class RequestScanner:
         line = _LINE.match(head)
         if line is None:
             raise refusal_of_line(head)
-        into.method, into.target, minor = line.groups()
+        into.method, into.target, into.version = line.groups()
         if len(into.target) > MAX_TARGET:
             raise Refused(414, f"the request target is over {MAX_TARGET} bytes")
         if head.count(b"\r\n") - 2 > self._max_headers:
             raise Refused(431, f"there are more than {self._max_headers} header fields")
-        into.version = b"1." + minor
         self._scan_fields(head, line.end(), into)
 
     def _scan_fields(self, head: bytes, start: int, into: RequestHead) -> None:
@@ -146,9 +145,11 @@ def _checked_host(host: bytes | None, into: RequestHead) -> bytes:
 def _without_host(head: bytes, start: int, name: bytes | None) -> bytes:
     if name is None:
         return head[start:-2]
-    begin = head.index(b"\r\n" + name + b":", start - 2) + 2
-    end = head.index(b"\r\n", begin) + 2
-    return head[end:-2] if begin == start else head[start:begin] + head[end:-2]
+    line = name + b":"
+    if head.startswith(line, start):
+        return head[head.index(b"\r\n", start) + 2 : -2]
+    begin = head.index(b"\r\n" + line, start - 2) + 2
+    return head[start:begin] + head[head.index(b"\r\n", begin) + 2 : -2]
 
 
 def _apply(rare: dict[bytes, list[bytes]], head: bytes, start: int, into: RequestHead) -> bytes:

@@ -91,6 +91,14 @@ def test_a_plain_head_is_read() -> None:
     assert (head.keep_alive, head.expects, head.upgrade, head.fields) == (True, False, b"", {})
 
 
+@pytest.mark.parametrize("lines", [b"Hostile: x\r\nHost: a\r\n", b"Host: a\r\nHostile: x\r\n", b"X: Host: b\r\nHOST: a\r\nHostile: x\r\n"])
+def test_only_the_host_line_goes(lines: bytes) -> None:
+    """Not one that begins like it, nor one that has it in its value."""
+    head = scanned(b"GET / HTTP/1.1\r\n" + lines + b"\r\n")
+    assert head.host == b"a"
+    assert head.headers == fields.without(lines, b"host")
+
+
 def test_wanted_fields_are_at_hand() -> None:
     """By lower-case name, the first value, without white space around it; they stay among the headers."""
     head = scanned(b"GET / HTTP/1.1\r\nHost: a\r\nx-call-ID:  one \r\nX-Call-Id: two\r\n\r\n")
