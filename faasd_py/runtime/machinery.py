@@ -1,4 +1,4 @@
-"""What the built-in runtimes of one daemon share: the spawn helpers, the pump, and a nursery.
+"""What the built-in runtimes of one daemon share: the spawn helpers, the pump, ports, and a nursery.
 
 A helper (`spawner.py`) is started when the first process is wanted, a second one when the first is busy: while a process
 is being born its parent stands still. The daemon, which is big, never forks. Should a helper die, its processes are
@@ -22,6 +22,7 @@ from faasd_py.runtime import spawner
 from faasd_py.runtime.child import Child, Program
 from faasd_py.runtime.helper import Helper
 from faasd_py.runtime.nursery import open_nursery
+from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.pump import Pump
 
 log: Final = logging.getLogger("faasd_py.runtime")
@@ -37,6 +38,7 @@ class Machinery:
     def __init__(self, nursery: trio.Nursery, pump: Pump) -> None:
         self.nursery = nursery
         self.pump = pump
+        self.ports = Ports()
         self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self._helpers: list[Helper] = []
         self._most = min(_MOST_HELPERS, os.cpu_count() or 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -23,13 +22,13 @@ from faasd_py.runtime.lines import Lines
 from faasd_py.runtime.machinery import Machinery
 from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.pipes import outlet
+from faasd_py.runtime.ports import LOOPBACK
 from faasd_py.runtime.program import prepare
 from faasd_py.runtime.relay import PEER_ERRORS, relay
 from faasd_py.runtime.run import describe
 from faasd_py.runtime.running import Running
 
 _VARIABLE: Final = re.compile(r"\$(?:(PORT|UNIX_SOCKET)\b|\{(PORT|UNIX_SOCKET)\})")
-_LOOPBACK: Final = "127.0.0.1"
 _CONNECT_TIMEOUT: Final = 5.0
 _IDLE_TIMEOUT: Final = 30.0
 _FIRST_POLL: Final = 0.005
@@ -51,7 +50,7 @@ class Replica:
         self.gone = trio.Event()
         self._lines: list[Lines] = []
         self._socket = str(site.directory.absolute() / f"{number}.sock") if site.settings.unix_socket else ""
-        self._port = 0 if self._socket else site.settings.port or free_port()
+        self._port = 0 if self._socket else site.settings.port or self._machinery.ports.take()
         self.pool = Pool(
             self._dial(),
             max_idle=site.settings.max_idle_connections,
@@ -72,7 +71,7 @@ class Replica:
     def _dial(self) -> Dial:
         if self._socket:
             return dial_unix(self._socket, _CONNECT_TIMEOUT)
-        return dial_tcp(_LOOPBACK, self._port, _CONNECT_TIMEOUT)
+        return dial_tcp(LOOPBACK, self._port, _CONNECT_TIMEOUT)
 
     def retire(self) -> None:
         """No more calls: let the running ones finish, then stop it."""
@@ -189,13 +188,7 @@ class Replica:
             lines.close(child)
         if self._socket:
             Path(self._socket).unlink(missing_ok=True)  # noqa: ASYNC240 - a directory of ours, in memory
+        elif not self._settings.port:
+            self._machinery.ports.give_back(self._port)
         await self.pool.aclose()
         await self._machinery.forget(program)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind((_LOOPBACK, 0))
-        port: int = sock.getsockname()[1]
-        return port

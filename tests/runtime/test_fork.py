@@ -356,9 +356,9 @@ async def test_what_cannot_be_run_is_refused_at_once(machinery, tmp_path):
 
 
 async def test_open_files(machinery):
-    """limits.open_files sets both limits of the process, and of no other."""
+    """limits.open_files sets the soft limit at birth and the hard one at once after, and of no other process."""
     async with forked(
-        machinery, shell("ulimit -Sn; ulimit -Hn"), limits=LimitSettings(open_files=77)
+        machinery, shell("ulimit -Sn; sleep 0.1; ulimit -Hn"), limits=LimitSettings(open_files=77)
     ) as call:
         assert (await call()).body == b"77\n77\n"
     async with forked(machinery, shell("ulimit -Sn")) as call:

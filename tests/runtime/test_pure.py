@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import pytest
 import trio
 
 from faasd_py.runtime import environment, sniff
 from faasd_py.runtime.nursery import open_nursery
+from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.running import Running
 from faasd_py.testing.runtime import request
 
@@ -159,3 +163,25 @@ async def test_nursery_keeps_cancellation():
             nursery.start_soon(trio.sleep_forever)
             await trio.sleep_forever()
     assert scope.cancelled_caught
+
+
+def test_ports_are_lent_once():
+    """Two functions that start at the same time never get the same port, nor one that is in use."""
+    ports = Ports()
+    ports._choice = range(ports._choice[0], ports._choice[0] + 4)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", ports._choice[1]))
+        taken.listen()
+        lent = {ports.take() for _ in range(3)}
+        assert lent == set(ports._choice) - {ports._choice[1]}
+        with pytest.raises(OSError, match="no port is free"):
+            ports.take()
+        port = lent.pop()
+        ports.give_back(port)
+        assert ports.take() == port
+
+
+def test_ports_are_not_the_kernels():
+    """An outgoing connection cannot take one before the function does."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert Ports().take() < lowest

@@ -15,9 +15,9 @@ from faasd_py.core.retry import RetryPolicy
 from faasd_py.observe.meter import Meter
 from faasd_py.runtime.contract import Replicas
 from faasd_py.runtime.function import mode_of
+from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.process import open_fork, open_stream
 from faasd_py.runtime.registry import open_registry
-from faasd_py.runtime.replica import free_port
 from faasd_py.runtime.service import open_service
 from faasd_py.runtime.upstream import open_upstream
 from faasd_py.testing.recorder import Pieces, Recorder
@@ -185,7 +185,7 @@ async def test_a_changed_service_takes_over_when_it_answers(tmp_path, machinery)
 async def test_a_service_with_a_fixed_port(tmp_path, machinery):
     """The old one must give up the port first: calls wait for the new one meanwhile."""
     async with opened(tmp_path, machinery) as registry:
-        port = free_port()
+        port = Ports().take()
         await registry.apply({"f": FunctionSettings(command=SERVE.command, mode="http", port=port)})
         await call(registry)
         (old,) = machinery.children

@@ -14,7 +14,7 @@ from faasd_py.config import FunctionSettings, ReplicaSettings
 from faasd_py.core.durations import Duration
 from faasd_py.core.errors import ConfigError, FunctionUnavailable
 from faasd_py.runtime import service
-from faasd_py.runtime.replica import free_port
+from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.service import open_service, problems
 from faasd_py.testing.recorder import Pieces, Recorder
 from faasd_py.testing.runtime import SUBJECT, request
@@ -98,7 +98,7 @@ async def test_unix_socket(machinery, tmp_path):
 
 async def test_a_fixed_port(machinery, tmp_path):
     """The function listens where it always does."""
-    port = free_port()
+    port = Ports().take()
     async with served(machinery, tmp_path, port=port) as call:
         await call()
         stream = await trio.open_tcp_stream("127.0.0.1", port)

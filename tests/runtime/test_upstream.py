@@ -13,7 +13,7 @@ import trustme
 
 from faasd_py.config import FunctionSettings
 from faasd_py.core.errors import ConfigError, FunctionUnavailable
-from faasd_py.runtime.replica import free_port
+from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.upstream import open_upstream, problems
 from faasd_py.testing.recorder import Recorder
 from faasd_py.testing.runtime import SUBJECT, request
@@ -112,7 +112,7 @@ async def test_https(machinery, tmp_path, monkeypatch):
 
 async def test_nobody_there(machinery, tmp_path):
     """Unavailable, with the reason."""
-    async with open_upstream(site(machinery, tmp_path, url=f"http://127.0.0.1:{free_port()}")) as runtime:
+    async with open_upstream(site(machinery, tmp_path, url=f"http://127.0.0.1:{Ports().take()}")) as runtime:
         with pytest.raises(FunctionUnavailable, match=r"(?i)refused"):
             await runtime.invoke(request("x"), Recorder())
 
