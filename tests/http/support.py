@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -18,9 +19,10 @@ from faasd_py.http.client import Dial, Pool, dial_tcp
 from faasd_py.http.errors import ConnectionLost, WireError
 from faasd_py.http.server import Exchange, Limits, Server
 
+LOOPBACK = f"127.{1 + os.getpid() % 250}.{os.getpid() // 250 % 250}.1"
+"""An address of this process: what others on the machine send to ports they no longer own goes elsewhere."""
 PATIENCE = 5.0
 """Seconds after which a wait is a failed test."""
-
 LIMITS = Limits(
     max_connections=64,
     max_head=16384,
@@ -190,13 +192,13 @@ def request_head(raw: bytes) -> tuple[bytes, bytes, list[tuple[bytes, bytes]]]:
     return match[1], match[2], [(found[1].lower(), found[2]) for found in fields if found]
 
 
-def listener(*, sndbuf: int = 0) -> socket.socket:
+def listener(host: str = "127.0.0.1", *, sndbuf: int = 0) -> socket.socket:
     """A listening loopback socket on a free port; accepted sockets inherit the send buffer."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if sndbuf:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
-    sock.bind(("127.0.0.1", 0))
+    sock.bind((host, 0))
     sock.listen(128)
     sock.setblocking(False)
     return sock
@@ -211,14 +213,14 @@ class Served:
         self.wires: list[Wire] = []
 
     def dial(self, timeout: float = 2.0) -> Dial:
-        return dial_tcp("127.0.0.1", self.port, timeout)
+        return dial_tcp(LOOPBACK, self.port, timeout)
 
     async def open(self, *, rcvbuf: int = 0) -> Wire:
         """A raw connection; it is closed with the server."""
         sock = trio.socket.socket()
         if rcvbuf:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-        await sock.connect(("127.0.0.1", self.port))
+        await sock.connect((LOOPBACK, self.port))
         wire = Wire(trio.SocketStream(sock))
         self.wires.append(wire)
         return wire
@@ -240,7 +242,7 @@ async def serve(
     sndbuf: int = 0,
 ) -> AsyncIterator[Served]:
     """A Server over a real socket until the block ends."""
-    sock = listener(sndbuf=sndbuf)
+    sock = listener(LOOPBACK, sndbuf=sndbuf)
     server = Server(handler, bounds, fields=fields, tls=tls)
     served = Served(server, sock)
     async with trio.open_nursery() as nursery:
@@ -326,7 +328,7 @@ class Upstream:
         return len(self.wires)
 
     def dial(self, timeout: float = 2.0) -> Dial:
-        return dial_tcp("127.0.0.1", self.port, timeout)
+        return dial_tcp(LOOPBACK, self.port, timeout)
 
     async def handle(self, stream: trio.SocketStream) -> None:
         wire = Wire(stream)
@@ -342,7 +344,7 @@ class Upstream:
 @asynccontextmanager
 async def upstream(script: Script) -> AsyncIterator[Upstream]:
     """A scripted peer on a real socket until the block ends."""
-    (sock,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    (sock,) = await trio.open_tcp_listeners(0, host=LOOPBACK)
     peer = Upstream(script, sock)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(trio.serve_listeners, peer.handle, [sock]))
@@ -371,11 +373,10 @@ async def pooled(peer: Upstream | Dial, *, running: bool = False, **options: obj
 async def forward(pool: Pool, exchange: Exchange) -> None:
     """The proxy: what the gateway does with a synchronous call, without routes."""
     headers = b"Host: " + exchange.host + b"\r\n" + exchange.headers
-    source = exchange if exchange.body is None else None
+    body, source = exchange.body, exchange if exchange.body is None else None
+    what = (exchange.method, exchange.target, headers, body, exchange.length, source, exchange)
     try:
-        await pool.request(
-            exchange.method, exchange.target, headers, exchange.body, exchange.length, source, exchange, exchange.upgrade
-        )
+        await pool.request(*what, exchange.upgrade)
     except ConnectionLost:
         raise
     except WireError:

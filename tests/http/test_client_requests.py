@@ -22,7 +22,7 @@ from .peers import (
     settle,
     until_gone,
 )
-from .support import Wire, pooled, proxied, request_head, upstream
+from .support import LOOPBACK, Wire, pooled, proxied, request_head, upstream
 
 
 async def test_requests_are_written_by_the_letter() -> None:
@@ -270,8 +270,8 @@ async def test_a_slow_answer_that_moves_is_not_timed_out() -> None:
 async def test_nobody_listening_is_connect_failed() -> None:
     """A refused connection, and a unix socket that is not there."""
     sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    async with pooled(dial_tcp("127.0.0.1", sock.getsockname()[1], 1.0)) as pool:
+    sock.bind((LOOPBACK, 0))
+    async with pooled(dial_tcp(LOOPBACK, sock.getsockname()[1], 1.0)) as pool:
         with pytest.raises(ConnectFailed):
             await ask(pool)
     sock.close()
@@ -283,7 +283,7 @@ async def test_nobody_listening_is_connect_failed() -> None:
 async def test_a_connect_that_hangs_is_connect_failed() -> None:
     """A full backlog never completes the handshake: the dial's timeout ends it."""
     sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
+    sock.bind((LOOPBACK, 0))
     sock.listen(0)
     fillers = []
     for _ in range(3):
@@ -291,7 +291,7 @@ async def test_a_connect_that_hangs_is_connect_failed() -> None:
         filler.setblocking(False)
         filler.connect_ex(sock.getsockname())
         fillers.append(filler)
-    async with pooled(dial_tcp("127.0.0.1", sock.getsockname()[1], 0.3)) as pool:
+    async with pooled(dial_tcp(LOOPBACK, sock.getsockname()[1], 0.3)) as pool:
         with trio.fail_after(3), pytest.raises(ConnectFailed):
             await ask(pool)
     for each in (*fillers, sock):

@@ -16,7 +16,7 @@ import trustme
 
 from faasd_py.http.server import Exchange
 
-from .support import Recorder, Wire, limits, poll, serve
+from .support import LOOPBACK, Recorder, Wire, limits, poll, serve
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -94,7 +94,7 @@ async def test_running_out_of_file_descriptors_passes() -> None:
         try:
             fillers = fill()
             for sock in socks:
-                await sock.connect(("127.0.0.1", served.port))
+                await sock.connect((LOOPBACK, served.port))
             began = time.thread_time()
             await trio.sleep(0.3)
             assert time.thread_time() - began < 0.1
@@ -129,7 +129,7 @@ async def test_clients_that_reset_before_they_are_accepted(secure: bool) -> None
     async with serve(Recorder(), tls=context) as served:
         for _ in range(30):
             sock = socket.socket()
-            sock.connect(("127.0.0.1", served.port))
+            sock.connect((LOOPBACK, served.port))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
         await poll(lambda: served.server.connections == 0, "all are forgotten")

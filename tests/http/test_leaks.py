@@ -16,7 +16,20 @@ from faasd_py.http.server import Exchange, Server
 
 from .corpus import cases
 from .peers import BAD_ANSWERS, BROKEN_ENDINGS, CHATTER, says
-from .support import LIMITS, Recorder, Wire, forward, limits, listener, poll, pooled, proxied, serve, upstream
+from .support import (
+    LIMITS,
+    LOOPBACK,
+    Recorder,
+    Wire,
+    forward,
+    limits,
+    listener,
+    poll,
+    pooled,
+    proxied,
+    serve,
+    upstream,
+)
 from .test_smuggling import play, recording
 from .test_streaming import ROOM, growth, stalled
 
@@ -92,12 +105,12 @@ async def test_a_server_that_is_cancelled_ends_at_once(raw: bytes) -> None:
         await trio.sleep_forever()
 
     before = descriptors()
-    sock = listener()
+    sock = listener(LOOPBACK)
     server = Server(held, LIMITS)
     with trio.fail_after(2):
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(server.run, [sock]))
-            wire = Wire(await trio.open_tcp_stream("127.0.0.1", sock.getsockname()[1]))
+            wire = Wire(await trio.open_tcp_stream(LOOPBACK, sock.getsockname()[1]))
             if raw:
                 await wire.send(raw)
             await trio.testing.wait_all_tasks_blocked(0.02)

@@ -9,7 +9,7 @@ import trio
 
 from faasd_py.http.server import Exchange, Server
 
-from .support import LIMITS, Recorder, Wire, limits, listener, poll, serve
+from .support import LIMITS, LOOPBACK, Recorder, Wire, limits, listener, poll, serve
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -118,7 +118,7 @@ async def test_new_limits_hold_for_the_next_request() -> None:
 
 async def drained(server: Server, done: trio.Event, *, task_status: trio.TaskStatus[int]) -> None:
     """Run the server and say when `run` returned."""
-    sock = listener()
+    sock = listener(LOOPBACK)
     port = sock.getsockname()[1]
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(server.run, [sock]))
@@ -140,15 +140,15 @@ async def test_drain_lets_running_exchanges_finish() -> None:
     server = Server(held, LIMITS)
     async with trio.open_nursery() as nursery:
         port = await nursery.start(partial(drained, server, done))
-        idle = Wire(await trio.open_tcp_stream("127.0.0.1", port))
-        busy = Wire(await trio.open_tcp_stream("127.0.0.1", port))
+        idle = Wire(await trio.open_tcp_stream(LOOPBACK, port))
+        busy = Wire(await trio.open_tcp_stream(LOOPBACK, port))
         assert await outcome(idle) == 200
         await busy.send(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
         await started.wait()
         server.drain()
         assert await idle.closed()
         with pytest.raises((OSError, EOFError, trio.BrokenResourceError)):
-            late = Wire(await trio.open_tcp_stream("127.0.0.1", port))
+            late = Wire(await trio.open_tcp_stream(LOOPBACK, port))
             with trio.fail_after(0.5):
                 await late.send(GET)
                 await late.answer()
@@ -177,7 +177,7 @@ async def test_drain_answers_no_pipelined_request_that_had_not_begun() -> None:
     server = Server(held, LIMITS)
     async with trio.open_nursery() as nursery:
         port = await nursery.start(partial(drained, server, done))
-        wire = Wire(await trio.open_tcp_stream("127.0.0.1", port))
+        wire = Wire(await trio.open_tcp_stream(LOOPBACK, port))
         await wire.send(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
         await started.wait()
         server.drain()
@@ -205,7 +205,7 @@ async def test_drain_does_not_wait_for_a_head_that_never_ends() -> None:
     server, done = Server(Recorder(), limits(head_timeout=0.2)), trio.Event()
     async with trio.open_nursery() as nursery:
         port = await nursery.start(partial(drained, server, done))
-        wire = Wire(await trio.open_tcp_stream("127.0.0.1", port))
+        wire = Wire(await trio.open_tcp_stream(LOOPBACK, port))
         await wire.send(b"GET / HTT")
         await poll(lambda: server.connections == 1, "it is accepted")
         server.drain()

@@ -13,7 +13,7 @@ from faasd_py.http.collect import Collector
 from faasd_py.http.errors import WireError
 from faasd_py.http.server import Exchange, Server
 
-from .support import Recorder, Wire, limits, listener, pooled, proxied, serve, upstream, whole
+from .support import LOOPBACK, Recorder, Wire, limits, listener, pooled, proxied, serve, upstream, whole
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -212,10 +212,10 @@ async def test_a_cancelled_write_breaks_the_answer_off() -> None:
 
 async def test_each_door_opens_again_when_there_is_room() -> None:
     """Two doors, both waiting for room: neither misses that a connection ended."""
-    server, doors = Server(Recorder(), limits(max_connections=1)), [listener(), listener()]
+    server, doors = Server(Recorder(), limits(max_connections=1)), [listener(LOOPBACK), listener(LOOPBACK)]
 
     async def visit(door: socket.socket) -> Wire:
-        wire = Wire(await trio.open_tcp_stream("127.0.0.1", door.getsockname()[1]))
+        wire = Wire(await trio.open_tcp_stream(LOOPBACK, door.getsockname()[1]))
         await wire.send(GET)
         return wire
 

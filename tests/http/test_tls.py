@@ -12,7 +12,19 @@ from faasd_py.http.collect import Collector
 from faasd_py.http.errors import ConnectFailed
 from faasd_py.http.server import Exchange
 
-from .support import Recorder, Served, Wire, echo, length_line, limits, poll, pooled, serve, upstream
+from .support import (
+    LOOPBACK,
+    Recorder,
+    Served,
+    Wire,
+    echo,
+    length_line,
+    limits,
+    poll,
+    pooled,
+    serve,
+    upstream,
+)
 from .test_streaming import PIECE, ROOM, SIZE, expected, growth, pull_length, stalled
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -150,7 +162,7 @@ async def test_the_pool_speaks_tls_and_checks_the_name(authority: trustme.CA) ->
     async with serve(recorder, tls=server_context(authority, "fn.test")) as served:
         from faasd_py.http.client import dial_tcp
 
-        dial = dial_tcp("127.0.0.1", served.port, 2.0)
+        dial = dial_tcp(LOOPBACK, served.port, 2.0)
         async with pooled(dial, tls=client_context(authority), server_name="fn.test") as pool:
             for _ in range(2):
                 reply = Collector(1000)

@@ -12,7 +12,7 @@ from faasd_py.http.client import dial_tcp
 from faasd_py.http.collect import Collector
 from faasd_py.http.errors import PeerClosed
 
-from .support import Wire, pooled, upstream
+from .support import LOOPBACK, Wire, pooled, upstream
 
 
 async def test_records_behind_an_answer_are_nobodys_answer() -> None:
@@ -22,7 +22,7 @@ async def test_records_behind_an_answer_are_nobodys_answer() -> None:
     authority.issue_cert("fn.test").configure_cert(server)
     client = ssl.create_default_context()
     authority.configure_trust(client)
-    (door,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    (door,) = await trio.open_tcp_listeners(0, host=LOOPBACK)
     connections: list[int] = []
 
     async def handle(stream: trio.SocketStream) -> None:
@@ -43,7 +43,7 @@ async def test_records_behind_an_answer_are_nobodys_answer() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, handle, [door])
-        dial = dial_tcp("127.0.0.1", door.socket.getsockname()[1], 2.0)
+        dial = dial_tcp(LOOPBACK, door.socket.getsockname()[1], 2.0)
         async with pooled(dial, tls=client, server_name="fn.test") as pool:
             for _ in range(2):
                 reply = Collector(1000)

@@ -14,7 +14,20 @@ from faasd_py.http.collect import Collector
 from faasd_py.http.errors import BadAnswer, ConnectFailed, PeerClosed
 from faasd_py.http.server import Exchange, Server
 
-from .support import LIMITS, Recorder, Wire, echo, forward, listener, poll, pooled, serve, upstream, whole
+from .support import (
+    LIMITS,
+    LOOPBACK,
+    Recorder,
+    Wire,
+    echo,
+    forward,
+    listener,
+    poll,
+    pooled,
+    serve,
+    upstream,
+    whole,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HOST = b"Host: a\r\n"
@@ -58,10 +71,10 @@ async def test_a_unix_socket_both_ways(tmp_path: Path) -> None:
 
 async def test_several_doors_at_once(tmp_path: Path) -> None:
     """TCP, a second TCP and a unix socket, one server, counted together; drain closes them all."""
-    server, doors = Server(Recorder(), LIMITS), [listener(), listener(), unix_listener(tmp_path / "s")]
+    server, doors = Server(Recorder(), LIMITS), [listener(LOOPBACK), listener(LOOPBACK), unix_listener(tmp_path / "s")]
     dials = [
-        dial_tcp("127.0.0.1", doors[0].getsockname()[1], 1.0),
-        dial_tcp("127.0.0.1", doors[1].getsockname()[1], 1.0),
+        dial_tcp(LOOPBACK, doors[0].getsockname()[1], 1.0),
+        dial_tcp(LOOPBACK, doors[1].getsockname()[1], 1.0),
         dial_unix(str(tmp_path / "s"), 1.0),
     ]
     async with trio.open_nursery() as nursery:
@@ -106,8 +119,13 @@ async def test_ipv6(recwarn: pytest.WarningsRecorder) -> None:
 
 async def test_a_name_is_tried_at_each_of_its_addresses() -> None:
     """`localhost` may be ::1 first, where nobody listens: the next address is tried."""
-    async with serve(Recorder()) as served, pooled(dial_tcp("localhost", served.port, 2.0)) as pool:
-        assert (await ask(pool)).status == 200
+    sock = socket.create_server(("127.0.0.1", 0))
+    server = Server(Recorder(), LIMITS)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(server.run, [sock]))
+        async with pooled(dial_tcp("localhost", sock.getsockname()[1], 2.0)) as pool:
+            assert (await ask(pool)).status == 200
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a" * 300, "\x00", "", "999.1.1.1"])
@@ -131,7 +149,7 @@ async def test_the_peer_of_a_request_is_its_client() -> None:
         name = wire.stream.socket.getsockname()  # type: ignore[attr-defined]
         await wire.send(GET)
         await wire.answer()
-    assert peers == [b"127.0.0.1:%d" % name[1]]
+    assert peers == [f"{name[0]}:{name[1]}".encode()]
 
 
 async def silent(wire: Wire, _n: int) -> None:
@@ -213,7 +231,7 @@ async def test_idle_connections_are_closed_in_time(running: bool) -> None:
 @pytest.mark.parametrize("running", [False, True])
 async def test_a_proxy_with_a_running_pool(running: bool) -> None:
     """Server → pool → server, all real: echo in all sizes, in chunks and by length, HEAD, and many at once."""
-    async with serve(echo) as inner, pooled(dial_tcp("127.0.0.1", inner.port, 1.0), running=running) as pool, serve(partial(forward, pool)) as outer:
+    async with serve(echo) as inner, pooled(dial_tcp(LOOPBACK, inner.port, 1.0), running=running) as pool, serve(partial(forward, pool)) as outer:
         wire = await outer.open()
         for size in (0, 1, 1000, 65536, 70_000, 400_000):
             body = bytes(range(256)) * (size // 256 + 1)
