@@ -22,7 +22,7 @@ from faasd_py.callback.guard import own_names
 from faasd_py.callback.messenger import Messenger
 from faasd_py.config import Config, GatewaySettings, load
 from faasd_py.control.serve import serve_control
-from faasd_py.core.errors import ConfigError, FaasdError
+from faasd_py.core.errors import BootError, ConfigError, FaasdError
 from faasd_py.daemon.notify import Notifier
 from faasd_py.daemon.sockets import name_of
 from faasd_py.gateway import headers
@@ -125,7 +125,7 @@ class House:
             await rooms.start(self.workers.run)
             await self._start_services(rooms)
             await rooms.start(self._run_doors, sockets)
-            rooms.start_soon(self._keep_control)
+            await rooms.start(self._keep_control)
             rooms.start_soon(self._notifier.watch, lambda: True)
             self._notifier.ready(f"serving {len(self.config.functions)} functions")
             _log.info("ready: listening on %s", ", ".join(map(name_of, sockets.gateway)))
@@ -149,13 +149,21 @@ class House:
             task_status.started()
         self._doors_closed.set()
 
-    async def _keep_control(self) -> None:
-        """The control plane is a desk, not the road: when it falls over it is set up again and calls go on."""
+    async def _keep_control(self, task_status: trio.TaskStatus[None]) -> None:
+        """The control plane is a desk, not the road: when it falls over it is set up again and calls go on.
+
+        Raises:
+            BootError: its sockets cannot be had at the start.
+        """
+        status: trio.TaskStatus[None] = task_status
         while True:
             try:
-                await serve_control(self, self._runtime)
-            except Exception:  # noqa: BLE001  # whatever the framework raises, calls must go on
+                await serve_control(self, self._runtime, task_status=status)
+            except Exception as error:
+                if isinstance(error, BootError) and status is task_status:
+                    raise
                 _log.exception("the control plane failed; it is started again")
+            status = trio.TASK_STATUS_IGNORED
             await trio.sleep(1)
 
     async def _heed(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
