@@ -26,7 +26,7 @@ Settings = dict[str, Any]
 def free_port() -> int:
     """A port outside the range that the kernel gives to outgoing connections, and that nobody has now."""
     while True:
-        port = random.randrange(15000, 32000)
+        port = random.randrange(10240, 20000)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
