@@ -9,7 +9,7 @@ from math import inf
 import trio
 
 from faasd_py.http.dial import Dial, dial_tcp, dial_unix
-from faasd_py.http.errors import ConnectFailed, PeerClosed
+from faasd_py.http.errors import ConnectFailed
 from faasd_py.http.message import Reply, Source, opening
 from faasd_py.http.peer import NotSent, Peer
 from faasd_py.http.sweeper import Sweeper
@@ -97,7 +97,7 @@ class Pool:
             except NotSent as error:
                 peer.close()
                 if fresh:
-                    raise PeerClosed(f"the peer closed at once: {error}") from error
+                    raise ConnectFailed(f"the peer closed at once: {error}") from error
                 continue
             except BaseException:
                 peer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -22,7 +23,8 @@ from faasd_py.http.wire import PlainWire, Wire, without_delay
 
 Handler = Callable[[Exchange], Awaitable[None]]
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_RETRY_ACCEPT: Final = 0.1
+_log: Final = logging.getLogger("faasd_py.http")
+_RETRY_ACCEPT: Final = 0.5
 """Seconds to wait for file descriptors or memory to come back."""
 _AT_ONCE: Final = 32
 """Connections taken in one go before others get their turn."""
@@ -122,6 +124,7 @@ class Server:
                 return True
             except OSError as error:
                 if error.errno in _EXHAUSTED:
+                    _log.warning("cannot accept: %s; trying again until there is room", error.strerror)
                     return False
                 continue
             self._open(client, address, rooms)
