@@ -194,6 +194,11 @@ class Connection(Link):
             self._like = None
         return exchange
 
+    def forget_head(self) -> None:
+        """The rules have changed: the same head may mean something else."""
+        self._head = b""
+        self._like = None
+
     async def _parse_pieces(self, data: bytes) -> Exchange | None:
         """The slow way: the head comes in pieces, or behind blank lines (RFC 9112 §2.2). None: the client is gone."""
         limits = self.server.limits

@@ -67,6 +67,8 @@ class Server:
         """For requests from now on; timeouts of bodies for connections from now on."""
         self.limits = limits
         self.scanner = RequestScanner(self._fields, limits.max_headers)
+        for connection in self._connections:
+            connection.forget_head()
         self._room.set()
 
     def set_tls(self, context: ssl.SSLContext | None) -> None:
