@@ -23,6 +23,7 @@ from faasd_py.callback.messenger import Messenger
 from faasd_py.config import Config, GatewaySettings, load
 from faasd_py.control.serve import serve_control
 from faasd_py.core.errors import BootError, ConfigError, FaasdError
+from faasd_py.daemon import descriptors
 from faasd_py.daemon.notify import Notifier
 from faasd_py.daemon.sockets import name_of
 from faasd_py.gateway import headers
@@ -106,8 +107,9 @@ class House:
         pool = Pool(dial_unix(str(self._runtime / "control.sock"), timeout=5.0))
         cancel = Cancel(queue, self.workers.cancel)
         door = Door(Invoke(registry, rates), self._enqueue, cancel, Control(pool))
-        self._server = Server(door, _limits(config.gateway), fields=headers.WANTED, tls=_tls(config.gateway))
-        self._metrics_server = Server(Control(pool, METRICS_PATHS), _limits(config.gateway))
+        limits = _limits(config.gateway)
+        self._server = Server(door, limits, fields=headers.WANTED, tls=_tls(config.gateway))
+        self._metrics_server = Server(Control(pool, METRICS_PATHS), limits)
         metrics.connections = lambda: self._server.connections
         self._stop = trio.Event()
         self._doors_closed = trio.Event()
@@ -255,8 +257,15 @@ def _terms(config: Config) -> Terms:
 
 
 def _limits(gateway: GatewaySettings) -> Limits:
+    connections = descriptors.affordable(gateway.max_connections, descriptors.limit())
+    if connections < gateway.max_connections:
+        _log.warning(
+            "gateway.max_connections: %d at once, for this process may have %d descriptors (ulimit -n, LimitNOFILE=)",
+            connections,
+            descriptors.limit(),
+        )
     return Limits(
-        max_connections=gateway.max_connections,
+        max_connections=connections,
         max_head=gateway.max_head,
         max_headers=gateway.max_headers,
         head_timeout=gateway.head_timeout,

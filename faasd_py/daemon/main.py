@@ -16,6 +16,7 @@ import trio
 from faasd_py import plugins
 from faasd_py.config import Config, load
 from faasd_py.core.errors import BootError, ConfigError, FaasdError, PluginError
+from faasd_py.daemon import descriptors
 from faasd_py.daemon.credentials import link_credentials
 from faasd_py.daemon.house import House, Sockets
 from faasd_py.daemon.lock import locked
@@ -39,6 +40,7 @@ def main(path: Path) -> int:
     try:
         config = load(path)
         log.setup(config.log)
+        descriptors.raise_limit()
         loaded = plugins.load(config)
         loaded.check_modes(config.functions)
         loaded.check_services(config.services)
