@@ -12,7 +12,14 @@ from faasd_py.daemon.descriptors import RESERVE, affordable
 
 @pytest.mark.parametrize(
     ("wanted", "descriptors", "had"),
-    [(4096, 65536, 4096), (4096, 1024, 480), (4096, 100, 18), (10, 1024, 10), (4096, RESERVE, 1), (4096, 3, 1)],
+    [
+        (4096, 65536, 4096),
+        (4096, 1024, 480),
+        (4096, 100, 18),
+        (10, 1024, 10),
+        (4096, RESERVE, 1),
+        (4096, 3, 1),
+    ],
 )
 def test_connections_are_as_many_as_descriptors_allow(wanted: int, descriptors: int, had: int) -> None:
     """Two a connection, and a reserve for the store, the control plane and new processes."""
