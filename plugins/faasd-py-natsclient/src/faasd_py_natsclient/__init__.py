@@ -1,0 +1,43 @@
+"""A NATS core client on trio: publish, request, subscribe, and nothing that a broker's layer above would do better."""
+
+from faasd_py_natsclient.client import Client
+from faasd_py_natsclient.connect import connect
+from faasd_py_natsclient.errors import (
+    AuthRefused,
+    BadHeader,
+    BadServer,
+    BadSubject,
+    BufferFull,
+    Closed,
+    ConnectFailed,
+    Disconnected,
+    NatsError,
+    NoResponders,
+    PayloadTooLarge,
+    RequestTimeout,
+)
+from faasd_py_natsclient.info import ServerInfo
+from faasd_py_natsclient.mailbox import Mailbox
+from faasd_py_natsclient.message import Message
+from faasd_py_natsclient.subscription import Subscription
+
+__all__ = [
+    "AuthRefused",
+    "BadHeader",
+    "BadServer",
+    "BadSubject",
+    "BufferFull",
+    "Client",
+    "Closed",
+    "ConnectFailed",
+    "Disconnected",
+    "Mailbox",
+    "Message",
+    "NatsError",
+    "NoResponders",
+    "PayloadTooLarge",
+    "RequestTimeout",
+    "ServerInfo",
+    "Subscription",
+    "connect",
+]

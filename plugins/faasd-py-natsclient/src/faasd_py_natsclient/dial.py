@@ -1,0 +1,189 @@
+"""From an address to a server that has let us in.
+
+The order is NATS's: the server greets with INFO, TLS follows on the same socket if either side wants it, then CONNECT
+and PING, answered by PONG or by -ERR.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+
+from faasd_py_natsclient import encode
+from faasd_py_natsclient.errors import AuthRefused, ConnectFailed
+from faasd_py_natsclient.info import ServerInfo
+from faasd_py_natsclient.message import Broken, Err, Event, Info, Ping, Pong
+from faasd_py_natsclient.options import Options
+from faasd_py_natsclient.parse import Parser
+from faasd_py_natsclient.pool import Server
+from faasd_py_natsclient.wire import LARGE, SocketWire, TlsWire, Wire
+
+VERSION: Final = "0.1.0"
+REFUSALS: Final = (
+    "authorization violation",
+    "user authentication expired",
+    "user authentication revoked",
+    "account authentication expired",
+)
+"""-ERR texts, in lower case, after which the same credentials will not do any more."""
+
+
+@dataclass(slots=True)
+class Opened:
+    """A connection that stands; `events` came right behind the server's assent."""
+
+    wire: Wire
+    info: ServerInfo
+    parser: Parser
+    events: list[Event]
+
+
+async def dial(server: Server, options: Options) -> Opened:
+    """Connect to this one server within `connect_timeout`.
+
+    Raises:
+        ConnectFailed: it is not there, is no NATS server, or is too slow.
+        AuthRefused: it is there, and does not let us in.
+    """
+    try:
+        with trio.fail_after(options.connect_timeout):
+            return await _dial(server, options)
+    except trio.TooSlowError:
+        raise ConnectFailed(f"{server}: no greeting within {options.connect_timeout:g} s") from None
+    except (OSError, trio.BrokenResourceError) as error:
+        raise ConnectFailed(f"{server}: {_why(error)}") from error
+
+
+def _why(error: BaseException) -> str:
+    """The innermost reason, on one line."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    if isinstance(error, BaseExceptionGroup):
+        return _why(error.exceptions[0])
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+async def _dial(server: Server, options: Options) -> Opened:
+    stream = await trio.open_tcp_stream(server.host, server.port)
+    try:
+        _refuse_ourselves(stream.socket)
+        return await _greet(stream, server, options)
+    except BaseException:
+        stream.socket.close()
+        raise
+
+
+def _refuse_ourselves(ours: trio.socket.SocketType) -> None:
+    """TCP connects a socket to itself when the dead server's port is the one that the kernel chose for ours."""
+    if ours.getsockname() == ours.getpeername():
+        raise ConnectionRefusedError("nobody listens there")
+
+
+async def _greet(stream: trio.SocketStream, server: Server, options: Options) -> Opened:
+    parser = Parser()
+    secured: trio.SSLStream[trio.SocketStream] | None = None
+    if options.tls_first:
+        secured = await _secure(stream, server, options)
+    info = await _read_info(secured or stream, parser, server)
+    if secured is None and _wants_tls(info, server, options):
+        if parser.held:
+            raise ConnectFailed(f"{server}: it spoke on before TLS began")
+        secured = await _secure(stream, server, options)
+    wire: Wire = SocketWire(stream) if secured is None else TlsWire(secured)
+    try:
+        events = await _enter(wire, info, parser, server, options)
+    except BaseException:
+        wire.close()
+        raise
+    return Opened(wire, info, parser, events)
+
+
+async def _read_info(stream: trio.abc.Stream, parser: Parser, server: Server) -> ServerInfo:
+    """The greeting and nothing more: not a byte may be taken that belongs to TLS."""
+    while True:
+        data = await stream.receive_some(LARGE)
+        if not data:
+            raise ConnectFailed(f"{server}: it hung up before its greeting")
+        match parser.feed(bytes(data)):
+            case []:
+                pass
+            case [Info(fields)]:
+                return ServerInfo.of(fields)
+            case [Err(text), *_]:
+                raise ConnectFailed(f"{server}: {text}")
+            case _:
+                raise ConnectFailed(f"{server}: it does not greet as a NATS server does")
+
+
+def _wants_tls(info: ServerInfo, server: Server, options: Options) -> bool:
+    """Never fall back to plain text when TLS was asked for: the greeting could be anybody's."""
+    asked = server.tls or options.tls is not None
+    if asked and not (info.tls_required or info.tls_available):
+        raise ConnectFailed(f"{server}: TLS is configured here, and the server offers none")
+    return asked or info.tls_required
+
+
+async def _secure(stream: trio.SocketStream, server: Server, options: Options) -> trio.SSLStream[trio.SocketStream]:
+    context = options.tls or ssl.create_default_context()
+    name = server.tls_name or server.host
+    secured = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
+    await secured.do_handshake()
+    return secured
+
+
+async def _enter(wire: Wire, info: ServerInfo, parser: Parser, server: Server, options: Options) -> list[Event]:
+    """CONNECT, and the server's assent."""
+    hello = connect_fields(server, options, tls=isinstance(wire, TlsWire))
+    await wire.send_all(encode.connect(hello) + encode.PING)
+    while True:
+        data = await wire.receive()
+        if not data:
+            raise ConnectFailed(f"{server}: it hung up on our CONNECT")
+        events = parser.feed(data)
+        for at, event in enumerate(events):
+            if isinstance(event, Pong):
+                return [e for e in events[:at] if isinstance(e, Info)] + events[at + 1 :]
+            await _hear(event, wire, server, info)
+
+
+async def _hear(event: Event, wire: Wire, server: Server, info: ServerInfo) -> None:
+    match event:
+        case Err(text) if text.lower().startswith(REFUSALS):
+            asked = "" if info.auth_required else ", though it did not ask for credentials"
+            raise AuthRefused(f"{server}: {text}{asked}")
+        case Err(text):
+            raise ConnectFailed(f"{server}: {text}")
+        case Broken(reason):
+            raise ConnectFailed(f"{server}: {reason}")
+        case Ping():
+            await wire.send_all(encode.PONG)
+
+
+def connect_fields(server: Server, options: Options, *, tls: bool) -> Mapping[str, Any]:
+    """The CONNECT object. The address's own credentials come before those given for all."""
+    fields: dict[str, Any] = {
+        "verbose": False,
+        "pedantic": False,
+        "tls_required": tls,
+        "name": options.name,
+        "lang": "python-trio",
+        "version": VERSION,
+        "protocol": 1,
+        "echo": True,
+        "headers": True,
+        "no_responders": True,
+    }
+    secrets = _credentials(server, options)
+    return fields | {name: value for name, value in secrets.items() if value is not None}
+
+
+def _credentials(server: Server, options: Options) -> dict[str, str | None]:
+    if server.user is not None or server.token is not None:
+        return {"user": server.user, "pass": server.password, "auth_token": server.token}
+    return {"user": options.user, "pass": options.password, "auth_token": options.token}

@@ -1,0 +1,62 @@
+"""What can go wrong, by whose doing. Pure.
+
+    NatsError
+    ├── Disconnected            there is no connection now; it may come back
+    │   └── Closed              and this one will not: drained, left, given up
+    ├── ConnectFailed           no server could be reached, or none spoke NATS
+    ├── AuthRefused             a server is there and does not let us in: trying again is no use
+    ├── NoResponders            nobody listens on the subject of a request
+    ├── RequestTimeout          somebody may listen, nobody answered in time (also a TimeoutError)
+    ├── BufferFull              connected, but the server takes less than is published
+    └── BadSubject, BadHeader, PayloadTooLarge, BadServer      the caller's own (also a ValueError)
+"""
+
+from __future__ import annotations
+
+
+class NatsError(Exception):
+    """Any of them."""
+
+
+class Disconnected(NatsError):
+    """There is no connection. What was requested may or may not have been done."""
+
+
+class Closed(Disconnected):
+    """The client is at its end: drained, left, or out of attempts."""
+
+
+class ConnectFailed(NatsError):
+    """No server answered as a NATS server does."""
+
+
+class AuthRefused(NatsError):
+    """The server refuses these credentials, or asks for some."""
+
+
+class NoResponders(NatsError):
+    """Nobody is subscribed to the subject of the request (status 503)."""
+
+
+class RequestTimeout(NatsError, TimeoutError):
+    """No answer within the time given."""
+
+
+class BufferFull(NatsError):
+    """As many bytes wait to be sent as may; `Client.wait_room` tells when there is room."""
+
+
+class BadSubject(NatsError, ValueError):
+    """A subject or queue group that would not survive the wire."""
+
+
+class BadHeader(NatsError, ValueError):
+    """A header that would not survive the wire."""
+
+
+class PayloadTooLarge(NatsError, ValueError):
+    """More than the server takes in one message."""
+
+
+class BadServer(NatsError, ValueError):
+    """A server's address that is none."""

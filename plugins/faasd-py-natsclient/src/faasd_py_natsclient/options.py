@@ -1,0 +1,25 @@
+"""How to connect, as given to `connect`. Pure."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Options:
+    """Seconds and bytes. Secrets stay out of the repr."""
+
+    name: str = ""
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+    tls_first: bool = False
+    reconnect_wait: float = 2.0
+    max_reconnect: int | None = None
+    ping_interval: float = 20.0
+    pings_out: int = 2
+    connect_timeout: float = 5.0
+    max_pending: int = 8 * 1024 * 1024
+    discover: bool = True
