@@ -149,16 +149,22 @@ class Helper:
 
     def due(self) -> float | None:
         """Report what has run for a while, KILL the groups whose grace is over; seconds until the next of both."""
-        while self.young and (self.young[0][0] <= time.monotonic() or self.young[0][2] not in self.leaders):
-            _, ident, pid = self.young.popleft()
-            if pid in self.leaders:
+        young, deadlines = self.young, self.deadlines
+        while young and self.leaders.get(young[0][2]) != young[0][1]:
+            young.popleft()
+        if not young and not deadlines:
+            return None
+        now = time.monotonic()
+        while young and young[0][0] <= now:
+            _, ident, pid = young.popleft()
+            if self.leaders.get(pid) == ident:
                 self.reports.append((RUNNING, ident, pid))
-        while self.deadlines and self.deadlines[0][0] <= time.monotonic():
-            _, ident = heapq.heappop(self.deadlines)
+        while deadlines and deadlines[0][0] <= now:
+            _, ident = heapq.heappop(deadlines)
             if ident in self.groups:
                 self.kill(ident)
-        times = [queue[0][0] for queue in (self.young, self.deadlines) if queue]
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        times = [queue[0][0] for queue in (young, deadlines) if queue]
+        return max(0.0, min(times) - now) if times else None
 
     def flush(self) -> None:
         """Send what is to be reported, many at once."""
@@ -172,16 +178,18 @@ class Helper:
         epoll.register(self.wire, select.EPOLLIN)
         epoll.register(wake, select.EPOLLIN)
         self.reports.append((READY, 0))
-        going = True
+        going, poll, wire = True, epoll.poll, self.wire.fileno()
         while going:
             wait = self.due()
             self.flush()
-            for fd, _ in epoll.poll(wait):
-                if fd == wake:
-                    os.read(wake, 4096)
-                    self.reap()
-                else:
-                    going = self.receive()
+            ready = [fd for fd, _ in poll(wait)]
+            if wake in ready:
+                os.read(wake, 4096)
+                self.reap()
+                # Somebody waits for this, and the next birth takes a while.
+                self.flush()
+            if wire in ready:
+                going = self.receive()
 
 
 class SpawnError(Exception):
@@ -198,21 +206,29 @@ def spawn(definition: Definition | None, environment: dict[bytes, bytes], fds: l
     if definition is None or len(fds) != 3:
         raise SpawnError(errno.EMFILE if definition else errno.EAGAIN, 0)
     path, argv, own, directory, open_files = definition
-    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(fds)]
     try:
         os.chdir(directory)
     except OSError as error:
         raise SpawnError(error.errno or 0, 1) from None
     try:
+        if not open_files:
+            return bear(path, argv, {**own, **environment}, fds)
         with OpenFiles(open_files) as limit:
-            pid = os.posix_spawn(
-                path, argv, {**own, **environment},
-                file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_IGNORED,
-            )  # fmt: skip
+            pid = bear(path, argv, {**own, **environment}, fds)
             limit.seal(pid)
+            return pid
     except OSError as error:
         raise SpawnError(error.errno or 0, 0) from None
-    return pid
+
+
+def bear(path: bytes, argv: list[bytes], environment: dict[bytes, bytes], fds: list[int]) -> int:
+    """posix_spawn(3) as all processes here are started; the pid."""
+    dup = os.POSIX_SPAWN_DUP2
+    return os.posix_spawn(
+        path, argv, environment,
+        file_actions=((dup, fds[0], 0), (dup, fds[1], 1), (dup, fds[2], 2)),
+        setpgroup=0, setsigmask=(), setsigdef=_IGNORED,
+    )  # fmt: skip
 
 
 class OpenFiles:
@@ -226,21 +242,19 @@ class OpenFiles:
         self.before = (0, 0)
 
     def __enter__(self) -> OpenFiles:  # noqa: PYI034 - typing is slow to import
-        if self.count:
-            self.before = resource.getrlimit(resource.RLIMIT_NOFILE)
-            self.count = min(self.count, self.before[1])
-            resource.setrlimit(resource.RLIMIT_NOFILE, (self.count, self.before[1]))
+        self.before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        hard = self.before[1]
+        self.count = self.count if hard == resource.RLIM_INFINITY else min(self.count, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.count, hard))
         return self
 
     def seal(self, pid: int) -> None:
         """The process cannot raise it again."""
-        if self.count:
-            with suppress(OSError):
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, (self.count, self.count))
+        with suppress(OSError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (self.count, self.count))
 
     def __exit__(self, *_: object) -> None:
-        if self.count:
-            resource.setrlimit(resource.RLIMIT_NOFILE, self.before)
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.before)
 
 
 def wait_any() -> tuple[int, int] | None:
