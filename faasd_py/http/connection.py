@@ -13,7 +13,7 @@ from httptools import HttpParserError, HttpRequestParser
 
 from faasd_py.http.body import ChunkedBody, FixedBody
 from faasd_py.http.chunked import Dechunker
-from faasd_py.http.errors import BadChunk, ConnectionLost, Refused, WireError
+from faasd_py.http.errors import BadChunk, Refused, WireError
 from faasd_py.http.exchange import DRAIN_LIMIT, Exchange
 from faasd_py.http.head import MAX_TARGET, RequestHead, refusal_of_head
 from faasd_py.http.link import Link
@@ -79,6 +79,8 @@ class Connection(Link):
         except (OSError, ConnectionLost):
             pass
         finally:
+            if self.exchange is None or self.exchange.done:
+                self.wire.announce_end()
             self.close()
             self.server.forget(self)
 
@@ -137,7 +139,7 @@ class Connection(Link):
             return False
         if not exchange.closing and await self._drop_rest(exchange):
             return True
-        if exchange.incoming is not None and not exchange.incoming.done:
+        if self.rest or not self.wire.quiet() or (exchange.incoming is not None and not exchange.incoming.done):
             await self._linger()
         return False
 

@@ -110,6 +110,13 @@ class TlsWire:
         """See Wire."""
         self._plain.shutdown()
 
+    def announce_end(self) -> None:
+        """See Wire: close_notify, without which an answer until close looks cut (RFC 9112 §9.8)."""
+        with contextlib.suppress(OSError):
+            self._tls.unwrap()
+        with contextlib.suppress(OSError):
+            self._flush_nowait()
+
     def close(self) -> None:
         """See Wire."""
         self._plain.close()

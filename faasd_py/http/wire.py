@@ -55,6 +55,9 @@ class Wire(Protocol):
     def shutdown(self) -> None:
         """Wake whoever waits on this wire: it is over, in both directions."""
 
+    def announce_end(self) -> None:
+        """All that was to be sent was sent: say so where the wire has a word for it. Never blocks, never raises."""
+
     def close(self) -> None:
         """Give the file descriptor back."""
 
@@ -131,6 +134,9 @@ class PlainWire:
         """See Wire."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def announce_end(self) -> None:
+        """The close itself says it."""
 
     def close(self) -> None:
         """See Wire."""

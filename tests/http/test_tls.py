@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from functools import partial
 
 import pytest
 import trio
 import trustme
 
 from faasd_py.http.collect import Collector
-from faasd_py.http.errors import ConnectFailed
+from faasd_py.http.errors import ConnectFailed, PeerClosed
 from faasd_py.http.server import Exchange
 
 from .support import (
@@ -18,6 +19,7 @@ from .support import (
     Served,
     Wire,
     echo,
+    forward,
     length_line,
     limits,
     poll,
@@ -187,3 +189,56 @@ async def test_a_peer_that_speaks_no_tls_is_connect_failed(authority: trustme.CA
     async with upstream(plain) as peer, pooled(peer, tls=client_context(authority), server_name="a") as pool:
         with pytest.raises(ConnectFailed):
             await pool.request(b"GET", b"/", b"Host: a\r\n", b"", 0, None, Collector(1000))
+
+
+async def test_the_end_of_an_answer_is_announced(authority: trustme.CA) -> None:
+    """close_notify at the end of a connection, so that nobody takes an answer until close for a cut one (RFC 9112 §9.8)."""
+
+    async def drip(exchange: Exchange) -> None:
+        await exchange.start(200, b"", None)
+        await exchange.write(b"all of it")
+        await exchange.end()
+
+    async with serve(drip, tls=server_context(authority)) as served:
+        for raw in (b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", b"nonsense\r\n\r\n"):
+            plain = await served.open()
+            stream = trio.SSLStream(plain.stream, client_context(authority), server_hostname="127.0.0.1")
+            await stream.send_all(raw)
+            wire = Wire(stream)
+            rest = await wire.rest()
+            assert rest.startswith(b"HTTP/1.1 ")
+            assert not wire.reset, raw
+
+
+async def test_a_tunnel_inside_tls(authority: trustme.CA) -> None:
+    """A WebSocket over TLS: bytes both ways, and the end of one direction reaches the other side."""
+
+    async def shout(wire: Wire, _n: int) -> None:
+        await wire.until(b"\r\n\r\n")
+        await wire.send(b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        await wire.send((await wire.exactly(5)).upper())
+
+    async with upstream(shout) as peer, pooled(peer) as pool, serve(partial(forward, pool), tls=server_context(authority)) as served:
+        wire = await secure(served, client_context(authority))
+        await wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert (await wire.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        await wire.send(b"hello")
+        assert await wire.exactly(5) == b"HELLO"
+        assert await wire.closed()
+
+
+async def test_the_end_of_a_broken_answer_is_not_announced(authority: trustme.CA) -> None:
+    """An answer until close that broke off ends without close_notify: the client can tell."""
+
+    async def broken(exchange: Exchange) -> None:
+        await exchange.start(200, b"", None)
+        await exchange.write(b"half of it")
+        raise PeerClosed("the peer broke off", began=True)
+
+    async with serve(broken, tls=server_context(authority)) as served:
+        plain = await served.open()
+        stream = trio.SSLStream(plain.stream, client_context(authority), server_hostname="127.0.0.1")
+        await stream.send_all(b"GET / HTTP/1.0\r\n\r\n")
+        wire = Wire(stream)
+        assert (await wire.rest()).endswith(b"half of it")
+        assert wire.reset
