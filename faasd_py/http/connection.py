@@ -76,8 +76,10 @@ class Connection(Link):
                 await self._serve()
             if self.overdue and self.scope.cancelled_caught:
                 await self._after_cut()
-        except (OSError, ConnectionLost):
+        except (OSError, WireError):
             pass
+        except Exception:  # noqa: BLE001 - what is left of a cancelled handler's group; it costs this connection only
+            _log.exception("the connection of %r failed", self.peer)
         finally:
             if self.exchange is None or self.exchange.done:
                 self.wire.announce_end()

@@ -129,7 +129,10 @@ class Server:
                     _log.warning("cannot accept: %s; trying again until there is room", error.strerror)
                     return False
                 continue
-            self._open(client, address, rooms)
+            try:
+                self._open(client, address, rooms)
+            except OSError:  # it is gone already
+                client.close()
         return True
 
     def _open(self, client: socket.socket, address: object, rooms: trio.Nursery) -> None:

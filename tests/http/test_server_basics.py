@@ -204,6 +204,48 @@ async def test_counts() -> None:
         await poll(lambda: served.server.connections == 0, "it is gone")
 
 
+async def test_a_group_that_is_left_of_a_cancelled_handler_costs_its_connection_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A handler's nursery may add errors to the cancellation: they are logged, the client has its answer, others go on."""
+
+    async def stubborn() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise RuntimeError("while being cancelled")
+
+    async def handler(exchange: Exchange) -> None:
+        if exchange.target == b"/slow":
+            exchange.expect(0.05, 504, b"", b"late")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stubborn)
+                await trio.sleep_forever()
+        await exchange.answer(200, b"", b"")
+
+    async with serve(handler) as served:
+        wire = await served.open()
+        await wire.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert await wire.closed()
+        assert (await served.ask(GET)).status == 200
+    assert "while being cancelled" in caplog.text
+
+
+async def test_an_answer_is_not_lost_to_what_is_still_unread() -> None:
+    """Connection: close with more behind it: closing at once would reset the connection and take the answer along."""
+    body = bytes(1 << 20)
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.answer(200, b"", body)
+
+    async with serve(handler) as served:
+        wire = await served.open(rcvbuf=65536)
+        await wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + b"junk" * 20_000)
+        assert (await wire.answer()).body == body
+        assert await wire.closed()
+        assert not wire.reset
+
+
 class Watched:
     """Something that has a deadline and remembers when it was cut."""
 
