@@ -24,7 +24,7 @@ from faasd_py.core.outcome import Outcome, Verdict
 from faasd_py.hookspecs import QueueSite
 from faasd_py.queue import alarms, memory, sqlite
 from faasd_py.queue.contract import Filter
-from faasd_py.queue.sqlite import road, upkeep
+from faasd_py.queue.sqlite import upkeep, windows
 
 LANES = ("a.fn", "b.fn")
 WAITS = (State.READY, State.LEASED, State.DELAYED)
@@ -151,7 +151,9 @@ class Walk:
                 self.model.move(identity, Move.DUE)
         wanted = len(self.model.ids(State.DELAYED))
         with trio.fail_after(10):
-            while sum(lane.delayed for lane in self.queue.stats().lanes.values()) != wanted:
+            while sum(  # noqa: ASYNC110 - a bounded poll
+                lane.delayed for lane in self.queue.stats().lanes.values()
+            ) != wanted:
                 await trio.sleep(0.002)
 
     async def crash(self, pick):
@@ -222,8 +224,8 @@ def test_any_order_of_moves_follows_the_table(backend, window, monkeypatch):
     monkeypatch.setattr(upkeep, "WAKE", 0.01)
     monkeypatch.setattr(alarms, "LONGEST", 0.01)
     if window is not None:
-        monkeypatch.setattr(road, "WINDOW", window)
-        monkeypatch.setattr(road, "LOW", 1)
+        monkeypatch.setattr(windows, "WINDOW", window)
+        monkeypatch.setattr(windows, "LOW", 1)
 
     @settings(max_examples=int(os.environ.get("EXAMPLES", "40")), deadline=None, suppress_health_check=list(HealthCheck))
     @given(STEPS)

@@ -20,7 +20,7 @@ def test_the_wait_lies_between_nothing_and_the_ceiling(attempt, roll):
 
 @pytest.mark.parametrize(("attempt", "ceiling"), [(1, 10), (2, 20), (3, 40), (4, 80), (5, 120), (500, 120)])
 def test_the_ceiling_doubles_up_to_the_longest(attempt, ceiling):
-    """min_wait, twice, four times …"""
+    """min_wait, twice, four times, and so on."""
     assert backoff(POLICY, attempt, 0.5) == ceiling / 2
 
 

@@ -1,5 +1,7 @@
 """What time does: retention, windows, and clocks that are set while we run."""
 
+# ruff: noqa: ASYNC110 - a bounded poll on a real condition
+
 from __future__ import annotations
 
 import pytest

@@ -12,7 +12,7 @@ from faasd_py.queue.contract import Accepted
 from faasd_py.queue.entry import Entry
 
 if TYPE_CHECKING:
-    from faasd_py.queue.sqlite.road import SqliteLane
+    from faasd_py.queue.sqlite.lane import SqliteLane
     from faasd_py.queue.sqlite.store import Store
 
 PUT: Final = 0

@@ -19,8 +19,9 @@ from faasd_py.queue.sqlite.changes import Cancel, Purge, Requeue, Unfuse
 from faasd_py.queue.sqlite.committer import Committer
 from faasd_py.queue.sqlite.inspection import Picture, Reader
 from faasd_py.queue.sqlite.jobs import Stop
+from faasd_py.queue.sqlite.lane import SqliteLane
 from faasd_py.queue.sqlite.opening import Opened
-from faasd_py.queue.sqlite.road import Road, SqliteLane
+from faasd_py.queue.sqlite.road import Road
 from faasd_py.queue.sqlite.upkeep import LaneRef, Upkeep
 
 CAPABILITIES: Final = Capabilities(

@@ -15,8 +15,9 @@ from faasd_py.queue.sqlite import rows
 from faasd_py.queue.sqlite.jobs import Ask
 
 if TYPE_CHECKING:
-    from faasd_py.queue.sqlite.road import Road, SqliteLane
+    from faasd_py.queue.sqlite.lane import SqliteLane
     from faasd_py.queue.sqlite.store import Store
+    from faasd_py.queue.sqlite.windows import Windows
 
 _READ: Final = (
     f"SELECT {rows.WAITING_COLUMNS} {rows.FROM_CALLS}"
@@ -29,7 +30,7 @@ class Refill(Ask):
 
     __slots__ = ("_bad", "_count", "_found", "_lane", "_mark", "_road", "_room")
 
-    def __init__(self, road: Road, lane: SqliteLane, count: int, room: int) -> None:
+    def __init__(self, road: Windows, lane: SqliteLane, count: int, room: int) -> None:
         super().__init__()
         self._road = road
         self._lane = lane

@@ -1,12 +1,9 @@
-"""The queue in memory: the same contract, for tests and throw-away installs. Nothing survives the process."""
+"""The road put → lease → start → settle, and what time does to calls."""
 
 from __future__ import annotations
 
-import math
 import secrets
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -15,62 +12,26 @@ import trio
 from faasd_py.config import QueueSettings
 from faasd_py.core.call import Call, Lease, Spooled
 from faasd_py.core.errors import IdempotencyConflict, IllegalMove, QueueFull
-from faasd_py.core.identity import NODE_BITS, key_time
+from faasd_py.core.identity import NODE_BITS
 from faasd_py.core.lifecycle import FINAL, Move, State, after
 from faasd_py.core.outcome import Attempt, Outcome, Verdict
-from faasd_py.hookspecs import QueueSite, RegisterQueue, hookimpl
 from faasd_py.queue import rank
 from faasd_py.queue.alarms import Alarms
-from faasd_py.queue.beside import beside
-from faasd_py.queue.contract import Accepted, Capabilities, Filter, QueueStats, Record
+from faasd_py.queue.contract import Accepted
 from faasd_py.queue.entry import Entry, Phase
 from faasd_py.queue.keys import Keys
 from faasd_py.queue.lane import Lane
 from faasd_py.queue.lanes import Lanes
-from faasd_py.queue.spool import Shelf, Spool
+from faasd_py.queue.memory.books import Book, Known
+from faasd_py.queue.spool import Shelf
 
-CAPABILITIES: Final = Capabilities(
-    durable=False,
-    delay=True,
-    priority=True,
-    expiry=True,
-    dedup=True,
-    inspect=True,
-    cancel=True,
-    results=True,
-    dead_letters=True,
-)
 HISTORY: Final = 20
+"""Attempts that are remembered one by one; older ones only count."""
 WAITS: Final = frozenset({State.READY, State.LEASED, State.DELAYED})
-_LOUDEST: Final = (State.LEASED, State.READY, State.DELAYED, State.DEAD)
 
 
-class Book(msgspec.Struct, eq=False):
-    """What is known of one call; `entry` is its token while it waits or is held."""
-
-    entry: Entry
-    state: State
-    request: Call | None
-    due: float | None = None
-    started: float | None = None
-    finished: float | None = None
-    keep: float = math.inf
-    reason: str = ""
-    outcome: Outcome | None = None
-    status: int | None = None
-    history: tuple[Attempt, ...] = ()
-
-
-class Known(msgspec.Struct, frozen=True):
-    """An idempotency key that was used."""
-
-    receipt: Accepted
-    fingerprint: bytes
-    until: float
-
-
-class MemoryQueue:
-    """Keeps `queue.contract.Queue`."""
+class Road:
+    """What a worker and the gateway need of the queue."""
 
     def __init__(self, settings: QueueSettings, shelf: Shelf, clock: Callable[[], float]) -> None:
         self._settings = settings
@@ -90,11 +51,6 @@ class MemoryQueue:
         self._changed = trio.Event()
         self.next_lane = self._lanes.next_lane
         self.leave = self._lanes.leave
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """See `queue.contract.Queue`."""
-        return CAPABILITIES
 
     async def put(self, call: Call) -> Accepted:
         """See `queue.contract.Queue.put`."""
@@ -298,124 +254,6 @@ class MemoryQueue:
         """See `queue.contract.Queue.flush`."""
         await trio.lowlevel.checkpoint()
 
-    def _matching(self, call: str) -> list[Book]:
-        key = self._keys.key(call)
-        if key is not None and key in self._books:
-            return [self._books[key]]
-        return [self._books[key] for key in reversed(self._by_call_id.get(call, ()))]
-
-    async def cancel(self, call: str) -> State | None:
-        """See `queue.contract.Queue.cancel`."""
-        await trio.lowlevel.checkpoint()
-        books = self._matching(call)
-        found = [book.state for book in books]
-        for book in books:
-            if book.state in {State.READY, State.DELAYED, State.DEAD}:
-                self._cancel(book)
-        return next((state for state in _LOUDEST if state in found), found[0] if found else None)
-
-    def _cancel(self, book: Book) -> None:
-        self._left(book)
-        book.state = after(book.state, Move.CANCEL)
-        book.due, book.reason, book.finished = None, "cancelled", self._clock()
-        book.keep = book.finished + self._settings.result_retention
-        self._forget.set(book.keep, book.entry.key)
-        self._drop_body(book)
-
-    async def requeue(self, call: str) -> State | None:
-        """See `queue.contract.Queue.requeue`."""
-        await trio.lowlevel.checkpoint()
-        books = self._matching(call)
-        if not books:
-            return None
-        found = books[0].state
-        if found is State.DEAD:
-            self._requeue(books[0])
-        return found
-
-    def _requeue(self, book: Book) -> None:
-        book.state = after(book.state, Move.REQUEUE)
-        entry = book.entry
-        entry.lane.dead -= 1
-        entry.attempts = 0
-        entry.rank = rank.of_time(entry.call.priority, self._clock(), entry.key)
-        book.keep, book.finished, book.reason = math.inf, None, ""
-        self._depth += 1
-        self._bytes += entry.size
-        self._ready(book)
-
-    def _select(self, which: Filter) -> Iterator[Book]:
-        """What matches, newest first."""
-        before = math.inf if which.before is None else self._keys.key(which.before) or 0
-        for key in reversed(list(self._books)):
-            book = self._books[key]
-            if key < before and which.state in {None, book.state} and which.lane in {None, book.entry.lane.name}:
-                yield book
-
-    async def forget(self, call: str) -> State | None:
-        """See `queue.contract.Queue.forget`."""
-        await trio.lowlevel.checkpoint()
-        books = self._matching(call)
-        if not books:
-            return None
-        found = books[0].state
-        if found is not State.LEASED:
-            self._remove(books[0])
-        return found
-
-    async def find(self, call: str) -> Record | None:
-        """See `queue.contract.Queue.find`."""
-        await trio.lowlevel.checkpoint()
-        books = self._matching(call)
-        return _record(books[0]) if books else None
-
-    async def records(self, which: Filter, limit: int = 100) -> Sequence[Record]:
-        """See `queue.contract.Queue.records`."""
-        await trio.lowlevel.checkpoint()
-        return [_record(book) for book, _ in zip(self._select(which), range(limit), strict=False)]
-
-    async def request(self, call: str) -> Call | None:
-        """See `queue.contract.Queue.request`."""
-        await trio.lowlevel.checkpoint()
-        books = self._matching(call)
-        return books[0].request if books else None
-
-    async def result(self, call: str) -> Outcome | None:
-        """See `queue.contract.Queue.result`."""
-        await trio.lowlevel.checkpoint()
-        books = self._matching(call)
-        return books[0].outcome if books else None
-
-    async def requeue_all(self, which: Filter, limit: int = 1000) -> int:
-        """See `queue.contract.Queue.requeue_all`."""
-        await trio.lowlevel.checkpoint()
-        dead = (book for book in self._select(which) if book.state is State.DEAD)
-        chosen = [book for book, _ in zip(dead, range(limit), strict=False)]
-        for book in reversed(chosen):
-            self._requeue(book)
-        return len(chosen)
-
-    async def purge(self, which: Filter, limit: int = 1000) -> int:
-        """See `queue.contract.Queue.purge`."""
-        await trio.lowlevel.checkpoint()
-        free = (book for book in self._select(which) if book.state is not State.LEASED)
-        chosen = [book for book, _ in zip(free, range(limit), strict=False)]
-        for book in chosen:
-            self._remove(book)
-        return len(chosen)
-
-    def stats(self) -> QueueStats:
-        """See `queue.contract.Queue.stats`."""
-        lanes = {}
-        for name, lane in self._lanes.named.items():
-            oldest = lane.oldest_key()
-            lanes[name] = lane.stats(None if oldest is None else key_time(oldest))
-        return QueueStats(lanes=lanes, bytes=self._bytes)
-
-    def trouble(self) -> str | None:
-        """See `queue.contract.Queue.trouble`."""
-        return None
-
     async def watch_clock(self) -> None:
         """Bring what is due, and forget what is kept no longer; until cancelled."""
         while True:
@@ -438,31 +276,3 @@ class MemoryQueue:
                 self._remove(book)
         self._known = {name: known for name, known in self._known.items() if known.until > now}
         self._lanes.forget_idle()
-
-
-def _record(book: Book) -> Record:
-    entry, call = book.entry, book.entry.call
-    return Record(
-        id=entry.id, call_id=call.call_id or entry.id, lane=call.lane, state=book.state, attempts=entry.attempts,
-        accepted_at=call.accepted_at or key_time(entry.key), due_at=book.due, started_at=book.started,
-        finished_at=book.finished, expires_at=call.expires_at, status=book.status, reason=book.reason,
-        priority=call.priority, size=entry.size, callback_url=call.callback_url, history=book.history,
-    )  # fmt: skip
-
-
-@asynccontextmanager
-async def open_queue(site: QueueSite, *, clock: Callable[[], float] = time.time) -> AsyncIterator[MemoryQueue]:
-    """An empty queue; large bodies lie in `site.directory` while it is open. `clock` is the wall clock."""
-    shelf = Shelf(site.directory / "bodies")
-    for key in shelf.present():
-        shelf.remove(key)
-    Spool(site.spool).sweep()
-    queue = MemoryQueue(site.settings, shelf, clock)
-    async with beside(queue.watch_clock):
-        yield queue
-
-
-@hookimpl
-def faasd_py_register_queues(register: RegisterQueue) -> None:
-    """Offer "memory"."""
-    register("memory", open_queue, CAPABILITIES)

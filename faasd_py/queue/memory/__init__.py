@@ -1,0 +1,32 @@
+"""The queue in memory: the same contract, for tests and throw-away installs. Nothing survives the process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from faasd_py.hookspecs import QueueSite, RegisterQueue, hookimpl
+from faasd_py.queue.beside import beside
+from faasd_py.queue.memory.queue import CAPABILITIES, MemoryQueue
+from faasd_py.queue.spool import Shelf, Spool
+
+__all__ = ["CAPABILITIES", "MemoryQueue", "faasd_py_register_queues", "open_queue"]
+
+
+@asynccontextmanager
+async def open_queue(site: QueueSite, *, clock: Callable[[], float] = time.time) -> AsyncIterator[MemoryQueue]:
+    """An empty queue; large bodies lie in `site.directory` while it is open. `clock` is the wall clock."""
+    shelf = Shelf(site.directory / "bodies")
+    for key in shelf.present():
+        shelf.remove(key)
+    Spool(site.spool).sweep()
+    queue = MemoryQueue(site.settings, shelf, clock)
+    async with beside(queue.watch_clock):
+        yield queue
+
+
+@hookimpl
+def faasd_py_register_queues(register: RegisterQueue) -> None:
+    """Offer "memory"."""
+    register("memory", open_queue, CAPABILITIES)

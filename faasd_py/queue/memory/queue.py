@@ -1,0 +1,159 @@
+"""The queue in memory: the road of a call, and what a person asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import trio
+
+from faasd_py.core.call import Call
+from faasd_py.core.identity import key_time
+from faasd_py.core.lifecycle import Move, State, after
+from faasd_py.core.outcome import Outcome
+from faasd_py.queue import rank
+from faasd_py.queue.contract import Capabilities, Filter, QueueStats, Record
+from faasd_py.queue.memory.books import Book, record_of
+from faasd_py.queue.memory.road import Road
+
+CAPABILITIES: Final = Capabilities(
+    durable=False,
+    delay=True,
+    priority=True,
+    expiry=True,
+    dedup=True,
+    inspect=True,
+    cancel=True,
+    results=True,
+    dead_letters=True,
+)
+_LOUDEST: Final = (State.LEASED, State.READY, State.DELAYED, State.DEAD)
+"""What cancelling several calls reports, if any of them stood there."""
+
+
+class MemoryQueue(Road):
+    """Keeps `queue.contract.Queue`."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `queue.contract.Queue`."""
+        return CAPABILITIES
+
+    def _matching(self, call: str) -> list[Book]:
+        key = self._keys.key(call)
+        if key is not None and key in self._books:
+            return [self._books[key]]
+        return [self._books[key] for key in reversed(self._by_call_id.get(call, ()))]
+
+    async def cancel(self, call: str) -> State | None:
+        """See `queue.contract.Queue.cancel`."""
+        await trio.lowlevel.checkpoint()
+        books = self._matching(call)
+        found = [book.state for book in books]
+        for book in books:
+            if book.state in {State.READY, State.DELAYED, State.DEAD}:
+                self._cancel(book)
+        return next((state for state in _LOUDEST if state in found), found[0] if found else None)
+
+    def _cancel(self, book: Book) -> None:
+        self._left(book)
+        book.state = after(book.state, Move.CANCEL)
+        book.due, book.reason, book.finished = None, "cancelled", self._clock()
+        book.keep = book.finished + self._settings.result_retention
+        self._forget.set(book.keep, book.entry.key)
+        self._drop_body(book)
+
+    async def requeue(self, call: str) -> State | None:
+        """See `queue.contract.Queue.requeue`."""
+        await trio.lowlevel.checkpoint()
+        books = self._matching(call)
+        if not books:
+            return None
+        found = books[0].state
+        if found is State.DEAD:
+            self._requeue(books[0])
+        return found
+
+    def _requeue(self, book: Book) -> None:
+        book.state = after(book.state, Move.REQUEUE)
+        entry = book.entry
+        entry.lane.dead -= 1
+        entry.attempts = 0
+        entry.rank = rank.of_time(entry.call.priority, self._clock(), entry.key)
+        book.keep, book.finished, book.reason = math.inf, None, ""
+        self._depth += 1
+        self._bytes += entry.size
+        self._ready(book)
+
+    def _select(self, which: Filter) -> Iterator[Book]:
+        """What matches, newest first."""
+        before = math.inf if which.before is None else self._keys.key(which.before) or 0
+        for key in reversed(list(self._books)):
+            book = self._books[key]
+            if key < before and which.state in {None, book.state} and which.lane in {None, book.entry.lane.name}:
+                yield book
+
+    async def forget(self, call: str) -> State | None:
+        """See `queue.contract.Queue.forget`."""
+        await trio.lowlevel.checkpoint()
+        books = self._matching(call)
+        if not books:
+            return None
+        found = books[0].state
+        if found is not State.LEASED:
+            self._remove(books[0])
+        return found
+
+    async def find(self, call: str) -> Record | None:
+        """See `queue.contract.Queue.find`."""
+        await trio.lowlevel.checkpoint()
+        books = self._matching(call)
+        return record_of(books[0]) if books else None
+
+    async def records(self, which: Filter, limit: int = 100) -> Sequence[Record]:
+        """See `queue.contract.Queue.records`."""
+        await trio.lowlevel.checkpoint()
+        return [record_of(book) for book, _ in zip(self._select(which), range(limit), strict=False)]
+
+    async def request(self, call: str) -> Call | None:
+        """See `queue.contract.Queue.request`."""
+        await trio.lowlevel.checkpoint()
+        books = self._matching(call)
+        return books[0].request if books else None
+
+    async def result(self, call: str) -> Outcome | None:
+        """See `queue.contract.Queue.result`."""
+        await trio.lowlevel.checkpoint()
+        books = self._matching(call)
+        return books[0].outcome if books else None
+
+    async def requeue_all(self, which: Filter, limit: int = 1000) -> int:
+        """See `queue.contract.Queue.requeue_all`."""
+        await trio.lowlevel.checkpoint()
+        dead = (book for book in self._select(which) if book.state is State.DEAD)
+        chosen = [book for book, _ in zip(dead, range(limit), strict=False)]
+        for book in reversed(chosen):
+            self._requeue(book)
+        return len(chosen)
+
+    async def purge(self, which: Filter, limit: int = 1000) -> int:
+        """See `queue.contract.Queue.purge`."""
+        await trio.lowlevel.checkpoint()
+        free = (book for book in self._select(which) if book.state is not State.LEASED)
+        chosen = [book for book, _ in zip(free, range(limit), strict=False)]
+        for book in chosen:
+            self._remove(book)
+        return len(chosen)
+
+    def stats(self) -> QueueStats:
+        """See `queue.contract.Queue.stats`."""
+        lanes = {}
+        for name, lane in self._lanes.named.items():
+            oldest = lane.oldest_key()
+            lanes[name] = lane.stats(None if oldest is None else key_time(oldest))
+        return QueueStats(lanes=lanes, bytes=self._bytes)
+
+    def trouble(self) -> str | None:
+        """See `queue.contract.Queue.trouble`."""
+        return None
