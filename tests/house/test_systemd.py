@@ -267,6 +267,22 @@ def test_a_unix_socket_from_systemd(box):
     assert box.within(lambda: ask(80, "POST", "/function/echo", b"eighty")).body == b"eighty"
 
 
+def test_the_metrics_door_from_systemd(box):
+    """A second socket unit, named `metrics`, is the metrics' door in place of metrics.listen; the gateway's is its own."""
+    unit = f"[Socket]\nListenStream=127.0.0.1:9082\nFileDescriptorName=metrics\nService={SERVICE}\n"
+    box.write("/etc/systemd/system/metrics.socket", unit)
+    box.systemctl("daemon-reload")
+    box.systemctl("start", "metrics.socket")
+    try:
+        box.systemctl("start", SERVICE)
+        metrics = box.within(lambda: ask(9082, "GET", "/metrics"))
+        assert b"gateway_function_invocation_total" in metrics.body
+        assert box.within(lambda: ask(9082, "POST", "/function/echo", b"x")).status == 404
+        assert call(box, "/function/echo", b"x").body == b"x"
+    finally:
+        box.systemctl("stop", "metrics.socket", SERVICE)
+
+
 def test_credentials_are_secrets(box):
     """A file of root's in /etc/faasd-py/credentials is read by the function that names it, and by nobody else."""
     box.systemctl("start", SERVICE)  # makes the directory
