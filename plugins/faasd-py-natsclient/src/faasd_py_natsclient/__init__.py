@@ -14,6 +14,7 @@ from faasd_py_natsclient.errors import (
     NatsError,
     NoResponders,
     PayloadTooLarge,
+    PermissionDenied,
     RequestTimeout,
 )
 from faasd_py_natsclient.info import ServerInfo
@@ -36,6 +37,7 @@ __all__ = [
     "NatsError",
     "NoResponders",
     "PayloadTooLarge",
+    "PermissionDenied",
     "RequestTimeout",
     "ServerInfo",
     "Subscription",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 
@@ -20,12 +21,13 @@ from faasd_py_natsclient.errors import (
     Disconnected,
     NoResponders,
     PayloadTooLarge,
+    PermissionDenied,
     RequestTimeout,
 )
 from faasd_py_natsclient.headers import encode_headers
 from faasd_py_natsclient.info import ServerInfo
 from faasd_py_natsclient.link import Link
-from faasd_py_natsclient.message import Err, Event, Info, Message
+from faasd_py_natsclient.message import Err, Info, Message
 from faasd_py_natsclient.options import Options
 from faasd_py_natsclient.outbox import Outbox
 from faasd_py_natsclient.subscription import Subscription
@@ -34,6 +36,7 @@ from faasd_py_natsclient.waiters import Waiters
 log = logging.getLogger("faasd_py_natsclient")
 ANSWERS = 1
 """The sid of the one subscription that all answers to requests come by."""
+DENIED = re.compile(r'Permissions Violation for Publish to "([^"]+)"', re.IGNORECASE)
 
 
 class Client:
@@ -55,12 +58,14 @@ class Client:
         self._subscriptions: dict[int, Subscription] = {}
         self._sids = itertools.count(ANSWERS + 1)
         self._requests: Waiters[Message] = Waiters()
-        self._inbox = f"_INBOX.{secrets.token_hex(11)}."
+        self._inbox = f"{self.new_inbox()}."
         self._tokens = itertools.count(1)
 
     # publishing
 
-    def publish(self, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None) -> None:
+    def publish(
+        self, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
         """Put one message into the buffer; it is on its way within one turn of the loop.
 
         Raises:
@@ -118,7 +123,7 @@ class Client:
 
     def new_inbox(self) -> str:
         """A subject of our own that nobody else uses."""
-        return f"_INBOX.{secrets.token_hex(11)}"
+        return f"{self._options.inbox_prefix}.{secrets.token_hex(11)}"
 
     async def request(
         self,
@@ -133,6 +138,7 @@ class Client:
         Raises:
             NoResponders: nobody is subscribed.
             RequestTimeout: nobody answered.
+            PermissionDenied: these credentials may not publish there.
             Disconnected: the connection is not there, or was lost while waiting.
             PayloadTooLarge, BadSubject, BadHeader: this message can't be sent.
         """
@@ -143,7 +149,7 @@ class Client:
                 await self.outbox.wait_room()
             self._connected_link()
             self.outbox.put_bound(part)
-            return self._answered(subject, await self._requests.wait(token))
+            return self._answered(subject, await self._requests.wait(token, subject))
         raise RequestTimeout(f"no answer on {subject} within {timeout:g} s")
 
     @staticmethod
@@ -176,7 +182,9 @@ class Client:
         """
         self._raise_closed()
         pattern, group = subjects.pattern(subject), subjects.queue_group(queue) if queue else b""
-        made = Subscription(next(self._sids), subject, pattern, group, deliver, max_messages, self._unsubscribe)
+        made = Subscription(
+            next(self._sids), subject, pattern, group, deliver, max_messages, self._unsubscribe
+        )
         self._subscriptions[made.sid] = made
         if self._link is not None:
             self.outbox.put_bound(made.hello())
@@ -214,7 +222,8 @@ class Client:
         """Take leave: no new messages, those under way are delivered, everything published is sent; then closed.
 
         Raises:
-            Disconnected, RequestTimeout: it could not be done in order; closed all the same.
+            Disconnected: there is no connection; nothing has changed.
+            Closed, RequestTimeout: it could not be done in order; closed all the same.
         """
         link = self._connected_link()
         for sid in self._subscriptions:
@@ -266,28 +275,30 @@ class Client:
             with _logged("a connection callback failed"):
                 callback()
 
-    def hear(self, events: list[Event]) -> None:
-        """What has come, in order: the hot path."""
-        subscriptions, requests, cut = self._subscriptions, self._requests, len(self._inbox)
-        for event in events:
-            if type(event) is not Message:
-                self._hear_other(event)
-            elif event.sid == ANSWERS:
-                requests.answer(event.subject[cut:], event)
-            elif (subscription := subscriptions.get(event.sid)) is not None:
-                subscription.take(event)
-                if subscription.done:
-                    subscriptions.pop(event.sid, None)
+    def deliver(self, message: Message) -> None:
+        """One message from the wire: the hot path."""
+        sid = message.sid
+        if sid == ANSWERS:
+            self._requests.answer(message.subject[len(self._inbox) :], message)
+        elif (subscription := self._subscriptions.get(sid)) is not None:
+            subscription.take(message)
+            if subscription.done:
+                self._subscriptions.pop(sid, None)
 
-    def _hear_other(self, event: Event) -> None:
-        match event:
-            case Info(fields):
-                self._learn(ServerInfo.of(fields))
-            case Err(text):
-                log.warning("the NATS server says: %s", text)
-                for callback in list(self.on_error):
-                    with _logged("an error callback failed"):
-                        callback(text)
+    def tell(self, event: Info | Err) -> None:
+        """What the server says besides messages."""
+        if isinstance(event, Info):
+            self._learn(ServerInfo.of(event.fields))
+        else:
+            self._complain(event.text)
+
+    def _complain(self, text: str) -> None:
+        log.warning("the NATS server says: %s", text)
+        if denied := DENIED.match(text):
+            self._requests.fail_about(denied[1], lambda: PermissionDenied(text))
+        for callback in list(self.on_error):
+            with _logged("an error callback failed"):
+                callback(text)
 
     def _learn(self, info: ServerInfo) -> None:
         self.server_info = info

@@ -42,6 +42,7 @@ async def connect(
     connect_timeout: float = 5.0,
     max_pending: int = 8 * 1024 * 1024,
     discover: bool = True,
+    inbox_prefix: str = "_INBOX",
     wait_first: bool = False,
 ) -> AsyncIterator[Client]:
     """A client, connected when the block begins.
@@ -61,6 +62,7 @@ async def connect(
         connect_timeout: seconds for one attempt, from the first packet to the server's assent.
         max_pending: bytes that may wait to be sent.
         discover: use the addresses that a cluster tells as well.
+        inbox_prefix: what the subjects of answers begin with, for credentials that may not subscribe to all of them.
         wait_first: begin the block without a connection when none is to be had, and go on trying.
 
     Raises:
@@ -83,6 +85,7 @@ async def connect(
         connect_timeout=connect_timeout,
         max_pending=max_pending,
         discover=discover,
+        inbox_prefix=inbox_prefix,
     )
     keeper = Keeper(options, Pool(servers, shuffle=random.shuffle))
     first = await keeper.first(wait_first=wait_first)
@@ -98,19 +101,29 @@ async def _kept(keeper: Keeper, first: Current | None) -> AsyncIterator[Client]:
     """Errors pass through as they are: neither the caller's nor ours are wrapped in a group."""
     raised: BaseException | None = None
     body = trio.CancelScope()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(keeper.run, first, body)
-        try:
-            with body:
-                yield keeper.client
-                await keeper.leave()
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery
-            raised = error
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.run, first, body)
+            try:
+                with body:
+                    yield keeper.client
+                    await keeper.leave()
+            except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery
+                raised = error
+            nursery.cancel_scope.cancel()
+    except BaseException:
+        if raised is None or _only_cancelled(raised):
+            raise
     if raised is not None:
         raise raised
     if body.cancelled_caught and keeper.failure is not None:
         raise keeper.failure
+
+
+def _only_cancelled(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
 
 
 @dataclass(slots=True)
@@ -172,7 +185,7 @@ class Keeper:
     def _begin(self, server: Server, opened: Opened) -> Current:
         """From here on the client has a connection."""
         client = self.client
-        link = Link(opened, client.outbox, self._options, client.hear)
+        link = Link(opened, client.outbox, self._options, client.deliver, client.tell)
         client.learn = self._learner(server)
         client.attach(link, opened.info)
         return Current(server, link)
@@ -200,7 +213,8 @@ class Keeper:
                 current = await self._try(server)
             except ConnectFailed as error:
                 server.failures += 1
-                log.info("no connection to the NATS server %s", error)
+                level = logging.INFO if server.failures == 1 else logging.DEBUG
+                log.log(level, "no connection to the NATS server %s", error)
             else:
                 self.client.reconnects += 1
                 log.warning("connected to the NATS server %s again", server)

@@ -54,7 +54,7 @@ async def dial(server: Server, options: Options) -> Opened:
             return await _dial(server, options)
     except trio.TooSlowError:
         raise ConnectFailed(f"{server}: no greeting within {options.connect_timeout:g} s") from None
-    except (OSError, trio.BrokenResourceError) as error:
+    except (OSError, UnicodeError, trio.BrokenResourceError) as error:
         raise ConnectFailed(f"{server}: {_why(error)}") from error
 
 
@@ -129,7 +129,9 @@ def _wants_tls(info: ServerInfo, server: Server, options: Options) -> bool:
     return asked or info.tls_required
 
 
-async def _secure(stream: trio.SocketStream, server: Server, options: Options) -> trio.SSLStream[trio.SocketStream]:
+async def _secure(
+    stream: trio.SocketStream, server: Server, options: Options
+) -> trio.SSLStream[trio.SocketStream]:
     context = options.tls or ssl.create_default_context()
     name = server.tls_name or server.host
     secured = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
@@ -137,7 +139,9 @@ async def _secure(stream: trio.SocketStream, server: Server, options: Options) -
     return secured
 
 
-async def _enter(wire: Wire, info: ServerInfo, parser: Parser, server: Server, options: Options) -> list[Event]:
+async def _enter(
+    wire: Wire, info: ServerInfo, parser: Parser, server: Server, options: Options
+) -> list[Event]:
     """CONNECT, and the server's assent."""
     hello = connect_fields(server, options, tls=isinstance(wire, TlsWire))
     await wire.send_all(encode.connect(hello) + encode.PING)

@@ -1,14 +1,8 @@
 """What can go wrong, by whose doing. Pure.
 
-    NatsError
-    ├── Disconnected            there is no connection now; it may come back
-    │   └── Closed              and this one will not: drained, left, given up
-    ├── ConnectFailed           no server could be reached, or none spoke NATS
-    ├── AuthRefused             a server is there and does not let us in: trying again is no use
-    ├── NoResponders            nobody listens on the subject of a request
-    ├── RequestTimeout          somebody may listen, nobody answered in time (also a TimeoutError)
-    ├── BufferFull              connected, but the server takes less than is published
-    └── BadSubject, BadHeader, PayloadTooLarge, BadServer      the caller's own (also a ValueError)
+The connection: Disconnected now and perhaps back soon, Closed for good; ConnectFailed and AuthRefused on the way to one.
+The other side: NoResponders, PermissionDenied, RequestTimeout, BufferFull.
+The caller: BadSubject, BadHeader, PayloadTooLarge, BadServer, which are ValueErrors as well.
 """
 
 from __future__ import annotations
@@ -36,6 +30,10 @@ class AuthRefused(NatsError):
 
 class NoResponders(NatsError):
     """Nobody is subscribed to the subject of the request (status 503)."""
+
+
+class PermissionDenied(NatsError):
+    """These credentials may not publish to the subject of the request."""
 
 
 class RequestTimeout(NatsError, TimeoutError):

@@ -23,3 +23,4 @@ class Options:
     connect_timeout: float = 5.0
     max_pending: int = 8 * 1024 * 1024
     discover: bool = True
+    inbox_prefix: str = "_INBOX"

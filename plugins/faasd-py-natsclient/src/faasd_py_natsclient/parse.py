@@ -69,7 +69,9 @@ class Parser:
                     break
                 if data[stop : stop + 2] != CRLF:
                     raise NotNats("a message is not followed by the end of its line")
-                events.append(_plain(words, data[start:stop]) if op == b"MSG" else _headed(words, data[start:stop]))
+                events.append(
+                    _plain(words, data[start:stop]) if op == b"MSG" else _headed(words, data[start:stop])
+                )
                 at = stop + 2
             else:
                 events.append(_control(op, data[at:end]))

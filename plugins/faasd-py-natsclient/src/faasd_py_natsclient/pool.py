@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from faasd_py_natsclient.errors import BadServer
 
-PORT = 4222
+PORT: Final = 4222
+HOST: Final = re.compile(r"[0-9A-Za-z_.:%-]{1,253}")
 
 
 @dataclass(slots=True)
@@ -44,16 +47,24 @@ def parse_server(text: str) -> Server:
     """
     try:
         url = urlsplit(text if "://" in text else f"nats://{text}")
-        host, port = url.hostname, url.port or PORT
+        host, port = url.hostname or "", PORT if url.port is None else url.port
     except ValueError:
         raise BadServer("server: not an address like nats://127.0.0.1:4222") from None
-    if url.scheme not in {"nats", "tls"} or not host or url.path not in {"", "/"} or url.query or url.fragment:
-        raise BadServer(f"server {url.hostname or ''!r}: not an address like nats://127.0.0.1:4222")
-    user = unquote(url.username) if url.username is not None else None
-    password = unquote(url.password) if url.password is not None else None
-    if user is not None and password is None:
-        return Server(host, port, url.scheme == "tls", token=user)
-    return Server(host, port, url.scheme == "tls", user, password)
+    if url.scheme not in {"nats", "tls"} or url.path not in {"", "/"} or url.query or url.fragment:
+        raise BadServer(f"server {host!r}: not an address like nats://127.0.0.1:4222")
+    if not HOST.fullmatch(host) or not port:
+        raise BadServer(f"server {host!r}: no host name or no port")
+    return _with_secrets(Server(host, port, url.scheme == "tls"), url)
+
+
+def _with_secrets(server: Server, url: SplitResult) -> Server:
+    """A user with a password, or one word: a token."""
+    name = unquote(url.username) if url.username is not None else None
+    if url.password is None:
+        server.token = name
+    else:
+        server.user, server.password = name, unquote(url.password)
+    return server
 
 
 class Pool:

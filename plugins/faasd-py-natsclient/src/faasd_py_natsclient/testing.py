@@ -1,9 +1,6 @@
 """Real NATS servers for tests: started on loopback, killed, restarted, stopped and continued. No pytest needed.
 
-    async with open_server(tmp_path, jetstream=True) as server:
-        async with connect([server.url]) as client: ...
-        await server.kill()
-        await server.restart()
+`async with open_server(directory) as server`, then `connect([server.url])`, `server.kill()`, `server.restart()`.
 """
 
 from __future__ import annotations
@@ -64,11 +61,11 @@ def free_port() -> int:
 class NatsServer:
     """One nats-server process; its files are in `directory`."""
 
-    def __init__(self, directory: Path, name: str, port: int, *, jetstream: bool, secure: bool) -> None:
+    def __init__(self, directory: Path, name: str, port: int, *, jetstream: bool) -> None:
         self.directory = directory
         self.name = name
         self.port = port
-        self.url = f"{'tls' if secure else 'nats'}://127.0.0.1:{port}"
+        self.url = f"nats://127.0.0.1:{port}"
         self.jetstream = jetstream
         self.log = directory / f"{name}.log"
         self.config = directory / f"{name}.conf"
@@ -131,8 +128,8 @@ class NatsServer:
     async def _end(self, number: signal.Signals) -> None:
         with trio.CancelScope(shield=True):
             if self._process is not None:
-                self._signal(signal.SIGCONT)
                 self._signal(number)
+                self._signal(signal.SIGCONT)
                 await self._process.wait()
 
     async def _greets(self) -> bool:
@@ -141,7 +138,9 @@ class NatsServer:
         except OSError:
             return False
         async with stream:
-            return (await stream.receive_some(5)).startswith((b"INFO", b"\x15"))
+            with trio.move_on_after(1):
+                return (await stream.receive_some(5)).startswith(b"INFO")
+        return True  # it listens, and waits for TLS before it greets
 
     def _tail(self) -> str:
         with contextlib.suppress(OSError):
@@ -177,7 +176,7 @@ def make_server(
 ) -> NatsServer:
     """A server with its configuration written, not started yet."""
     directory.mkdir(parents=True, exist_ok=True)
-    server = NatsServer(directory, name, port or free_port(), jetstream=jetstream, secure=False)
+    server = NatsServer(directory, name, port or free_port(), jetstream=jetstream)
     _write_config(server, cluster, extra)
     return server
 
