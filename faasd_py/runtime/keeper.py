@@ -91,11 +91,11 @@ class Keeper:
         self.function.trouble = reason
         self.opened.set()
 
-    async def available(self) -> None:
-        """Returns when it can answer, or is in trouble, or start_timeout has passed."""
-        await self.opened.wait()
+    async def settled(self, *, answering: bool) -> None:
+        """Returns when it is open or in trouble, and answers if `answering`; or when start_timeout has passed."""
         with trio.move_on_after(self.settings.start_timeout):
-            while self.function.trouble is None and not _answers(self.function.runtime):  # noqa: ASYNC110 - plug-ins only tell
+            await self.opened.wait()
+            while answering and self.function.trouble is None and not _answers(self.function.runtime):  # noqa: ASYNC110 - plug-ins only tell
                 await trio.sleep(_POLL)
 
 

@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Final
 
@@ -65,7 +65,8 @@ class Machinery:
         for helper in list(self._helpers):
             if program.number in helper.told:
                 helper.told.discard(program.number)
-                await helper.send((spawner.FORGET, program.number))
+                with suppress(FunctionUnavailable):
+                    await helper.send((spawner.FORGET, program.number))
 
     async def spawn(
         self,
@@ -127,7 +128,8 @@ class Machinery:
         if child.gone or child.helper is None:
             return
         child.vanished = trio.Event()
-        await child.helper.send((spawner.STOP, child.ident, float(grace)))
+        with suppress(FunctionUnavailable):  # its helper is gone, and so is the child
+            await child.helper.send((spawner.STOP, child.ident, float(grace)))
         with trio.move_on_after(grace + _KILLED_WITHIN):
             await child.vanished.wait()
         if not child.gone:
@@ -136,7 +138,8 @@ class Machinery:
     async def kill(self, child: Child) -> None:
         """KILL to what is left of the group, without waiting."""
         if not child.gone and child.helper is not None:
-            await child.helper.send((spawner.KILL, child.ident))
+            with suppress(FunctionUnavailable):
+                await child.helper.send((spawner.KILL, child.ident))
 
     async def aclose(self) -> None:
         """Every process is killed, and the helpers have ended."""

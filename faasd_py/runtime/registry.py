@@ -134,10 +134,8 @@ class Registry:
         try:
             async with open_nursery() as nursery:
                 for name in fresh:
-                    replaces = name in self._keepers
-                    if keepers[name].after is not None:
-                        continue
-                    nursery.start_soon(keepers[name].available if replaces else keepers[name].opened.wait)
+                    if keepers[name].after is None:
+                        nursery.start_soon(partial(keepers[name].settled, answering=name in self._keepers))
         except BaseException:
             for name in fresh:
                 keepers[name].close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -31,6 +32,8 @@ _FIRST_WAIT: Final = 0.25
 _LONGEST_WAIT: Final = 30.0
 _GOOD_RUN: Final = 10.0
 """Seconds of readiness after which an end is no longer held against a function."""
+_LONGEST_DIRECTORY: Final = 107 - len("/999999.sock")
+"""Bytes: a unix socket's path has at most 107 (unix(7))."""
 _TRIES: Final = 3
 """Replicas that a call is offered to, as long as nothing of it was sent."""
 
@@ -224,6 +227,8 @@ async def open_service(site: RuntimeSite) -> AsyncIterator[Service]:
     """
     for problem in (*program.problems(site.name, site.settings, site.secrets), *problems(site.name, site.settings)):
         raise ConfigError(problem)
+    if site.settings.unix_socket and len(os.fsencode(site.directory.absolute())) > _LONGEST_DIRECTORY:
+        raise ConfigError(f"functions.{site.name}.unix_socket: {site.directory} is too long for the path of a socket")
     async with open_nursery() as nursery:
         service = Service(site, nursery)
         async with open_nursery() as watch:

@@ -41,6 +41,7 @@ def request(
     headers: bytes = b"",
     source: Source | None = None,
     length: int | None = None,
+    upgrade: bytes = b"",
 ) -> Invocation:
     """An invocation of a subject; with `source`, the body comes from there and `length` may be known."""
     size = length if source is not None else len(body or b"")
@@ -48,7 +49,7 @@ def request(
     if size is not None:
         lines += b"Content-Length: %d\r\n" % size
     return Invocation(
-        method, target, b"gateway.test", lines, None if source is not None else body, size, source, "call-1"
+        method, target, b"gateway.test", lines, None if source is not None else body, size, source, "call-1", upgrade
     )
 
 

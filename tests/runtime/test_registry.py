@@ -251,6 +251,26 @@ async def test_a_changed_function_that_never_answers(tmp_path, fake):
         assert registry.get(b"f").settings is changed
 
 
+async def test_a_mode_that_never_opens(tmp_path, fake):
+    """It holds up `apply` no longer than start_timeout; calls wait, and go through when it opens."""
+    opening = trio.Event()
+
+    @asynccontextmanager
+    async def slow(site):
+        await opening.wait()
+        async with fake.open(site) as runtime:
+            yield runtime
+
+    async with opened(tmp_path, modes={"fork": slow}) as registry:
+        await registry.apply({"f": FunctionSettings(command=["/bin/cat"], start_timeout=0.02)})
+        assert registry.get(b"f").runtime.replicas() == Replicas(wanted=1, available=0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, registry)
+            await trio.testing.wait_all_tasks_blocked()
+            opening.set()
+        assert (await call(registry)).body == b"fake"
+
+
 async def test_a_cancelled_apply_changes_nothing(tmp_path, fake):
     """What was opened for it is closed again."""
     async with opened(tmp_path, modes={"fork": fake.open}) as registry:

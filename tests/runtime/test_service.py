@@ -322,3 +322,10 @@ async def test_problems(machinery, tmp_path, settings, problem):
     with pytest.raises(ConfigError):
         async with open_service(site(machinery, tmp_path, command=SERVE, **settings)):
             pass
+
+
+async def test_a_directory_too_long_for_a_socket(machinery, tmp_path):
+    """A unix socket's path is short: said when the function is opened, not when it fails to bind."""
+    with pytest.raises(ConfigError, match="is too long for the path of a socket"):
+        async with open_service(site(machinery, tmp_path / ("x" * 100), command=SERVE, unix_socket=True)):
+            pass

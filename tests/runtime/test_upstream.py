@@ -110,6 +110,37 @@ async def test_https(machinery, tmp_path, monkeypatch):
                 assert reply.body == b"ok"
 
 
+async def test_an_upgrade_is_tunnelled(machinery, tmp_path):
+    """101: bytes go both ways from then on, in whatever pieces, until both ends are done."""
+
+    class Talker(Recorder):
+        async def tunnel(self, headers, wire):
+            self.headers = headers
+            await wire.send_all(b"ping")
+            self.body = await wire.receive_some()
+            await wire.send_eof()
+            self.ended = await wire.receive_some() == b""
+
+    async def shout(stream):
+        async with stream:
+            assert b"upgrade: websocket" in (await stream.receive_some()).lower()
+            await stream.send_all(
+                b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-A: b\r\n\r\n"
+            )
+            while data := await stream.receive_some():
+                await stream.send_all(data.upper())
+
+    listener, port = await tcp()
+    reply = Talker()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, shout, [listener])
+        async with open_upstream(site(machinery, tmp_path, url=f"http://127.0.0.1:{port}")) as runtime:
+            await runtime.invoke(request("x", method=b"GET", upgrade=b"websocket"), reply)
+        nursery.cancel_scope.cancel()
+    assert (reply.body, reply.ended) == (b"PING", True)
+    assert b"X-A: b\r\n" in reply.headers
+
+
 async def test_nobody_there(machinery, tmp_path):
     """Unavailable, with the reason."""
     async with open_upstream(site(machinery, tmp_path, url=f"http://127.0.0.1:{Ports().take()}")) as runtime:
@@ -117,7 +148,9 @@ async def test_nobody_there(machinery, tmp_path):
             await runtime.invoke(request("x"), Recorder())
 
 
-@pytest.mark.parametrize("answer", [b"SSH-2.0-nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
+@pytest.mark.parametrize(
+    "answer", [b"SSH-2.0-nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"]
+)
 async def test_what_is_not_http(machinery, tmp_path, answer):
     """Unavailable: a peer's nonsense is never passed on."""
     listener, port = await tcp()
