@@ -28,6 +28,11 @@ def of_time(priority: int, due: float, key: int) -> int:
     return of_key(priority, milliseconds(due) << _COUNTER_BITS | key & ((1 << _COUNTER_BITS) - 1))
 
 
+def next_priority(rank: int) -> int:
+    """The smallest rank of any lower priority."""
+    return ((rank >> _DUE_BITS) + 1) << _DUE_BITS
+
+
 def milliseconds(time: float) -> int:
     """Whole milliseconds since 1970, rounded up, within what a rank can hold."""
     return max(0, min(-int(-time * 1000 // 1), _DUE_MASK >> _COUNTER_BITS))

@@ -8,6 +8,7 @@ import subprocess
 import apsw
 import pytest
 import trio
+import trio.testing
 
 from faasd_py.core.errors import QueueUnavailable
 from faasd_py.core.lifecycle import Move, State

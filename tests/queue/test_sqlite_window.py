@@ -9,6 +9,7 @@ import trio
 
 from faasd_py.core.lifecycle import Move, State
 from faasd_py.core.outcome import DONE, RELEASE, Verdict
+from faasd_py.queue import rank
 from faasd_py.queue.contract import Filter
 from faasd_py.queue.sqlite import open_queue
 from faasd_py.testing.queue_conformance.ground import CALL, LANE, call, take, until
@@ -140,3 +141,24 @@ async def test_idle_lanes_are_forgotten_and_found_again(site):
         assert LANE not in queue.stats().lanes
         await queue.put(CALL)
         assert (await take(queue)).call == CALL
+
+
+async def test_the_oldest_is_known_beyond_the_window(site):
+    """An old call of low priority, behind thousands that are more urgent; also right after opening."""
+    async with open_queue(site()) as queue:
+        old = await queue.put(call(priority=-5))
+        record = await queue.find(old.id)
+        await trio.sleep(0.01)
+        await fill(queue, 3000, priority=5)
+        assert len(queue._near) < 3000
+        assert queue.stats().lanes[LANE].oldest_at == record.accepted_at
+    async with open_queue(site()) as queue:
+        assert queue.stats().lanes[LANE].oldest_at == record.accepted_at
+        await take(queue)
+        assert queue.stats().lanes[LANE].oldest_at == record.accepted_at
+
+
+def test_the_next_priority_is_above_every_rank_of_this_one():
+    """Ranks of one priority lie together."""
+    now = rank.of_time(3, 1.7e9, 5)
+    assert rank.of_time(3, 4e12, 5) < rank.next_priority(now) <= rank.of_key(2, 0)

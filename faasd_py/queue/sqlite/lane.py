@@ -28,6 +28,11 @@ class SqliteLane(Lane):
         """The entry's place is not beyond the mark."""
         return (entry.rank, entry.key) <= self.mark
 
+    def left_beyond(self, key: int) -> None:
+        """A call was left on record beyond the mark."""
+        if self.oldest_beyond is None or key < self.oldest_beyond:
+            self.oldest_beyond = key
+
     @property
     def complete(self) -> bool:
         """All READY calls are in memory."""

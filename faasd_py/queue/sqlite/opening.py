@@ -19,6 +19,7 @@ from faasd_py.queue.keys import Keys
 from faasd_py.queue.spool import Shelf, Spool
 from faasd_py.queue.sqlite import schema
 from faasd_py.queue.sqlite.ballast import Ballast
+from faasd_py.queue.sqlite.refill import oldest
 from faasd_py.queue.sqlite.salvage import salvage
 from faasd_py.queue.sqlite.store import Store
 from faasd_py.queue.sqlite.upkeep import next_due
@@ -31,12 +32,12 @@ logger: Final = logging.getLogger("faasd_py.queue")
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """The store, and how it was left: lanes as (name, ready, delayed, dead, bytes)."""
+    """The store, and how it was left: lanes as (name, ready, delayed, dead, bytes, key of the oldest READY call)."""
 
     path: Path
     store: Store
     ballast: Ballast
-    lanes: list[tuple[str, int, int, int, int]]
+    lanes: list[tuple[str, int, int, int, int, int | None]]
     next_due: float | None
     quarantined: int
 
@@ -120,9 +121,10 @@ def _recover(
     _sweep(connection, shelf)
     store = _store(connection, shelf, site.settings, clock)
     store.figures.kept = _one(connection, "SELECT ifnull(sum(kept), 0) FROM lanes")
-    lanes: Any = connection.execute(
-        "SELECT name, ready, delayed, dead, bytes FROM lanes WHERE ready OR delayed OR dead OR bytes"
+    found: list[Any] = connection.execute(
+        "SELECT id, name, ready, delayed, dead, bytes FROM lanes WHERE ready OR delayed OR dead OR bytes"
     ).fetchall()
+    lanes = [(*row, oldest(connection.execute, number, (-1, 0))) for number, *row in found]
     quarantined = _one(connection, "SELECT count(*) FROM quarantine")
     return Opened(path, store, ballast, lanes, next_due(store), quarantined)
 

@@ -54,10 +54,10 @@ class SqliteQueue(Road):
         self._reader = Reader(opened.path, keys, opened.store.shelf)
         self._reading = trio.CapacityLimiter(1)
         self._quarantined = opened.quarantined
-        for name, ready, delayed, dead, size in opened.lanes:
-            self._recall(name, ready, delayed, dead, size)
+        for name, ready, delayed, dead, size, oldest in opened.lanes:
+            self._recall(name, ready, delayed, dead, size).oldest_beyond = oldest
 
-    def _recall(self, name: str, ready: int, delayed: int, dead: int, size: int) -> None:
+    def _recall(self, name: str, ready: int, delayed: int, dead: int, size: int) -> SqliteLane:
         """A lane as it was left."""
         lane = self._lanes.get(name)
         lane.ready, lane.delayed, lane.dead = ready, delayed, dead
@@ -66,6 +66,7 @@ class SqliteQueue(Road):
         if ready:
             lane.mark = (-1, 0)
             self._lanes.announce(lane)
+        return lane
 
     @property
     def capabilities(self) -> Capabilities:

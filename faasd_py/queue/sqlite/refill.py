@@ -7,7 +7,8 @@ memory already (it came back, or a worker holds it), or may have left meanwhile 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from faasd_py.core.lifecycle import State
 from faasd_py.queue import rank
@@ -23,12 +24,25 @@ _READ: Final = (
     f"SELECT {rows.WAITING_COLUMNS} {rows.FROM_CALLS}"
     f" WHERE lane = ? AND state = {State.READY:d} AND (rank, calls.key) > (?, ?) ORDER BY rank, calls.key LIMIT ?"
 )
+_NEXT: Final = (
+    f"SELECT rank, key FROM calls WHERE lane = ? AND state = {State.READY:d} AND (rank, key) > (?, ?)"  # noqa: S608
+    " ORDER BY rank, key LIMIT 1"
+)
+
+
+def oldest(execute: Callable[..., Any], lane: int, mark: tuple[int, int]) -> int | None:
+    """The smallest key among a lane's READY calls beyond a mark: the first of each priority is looked at."""
+    found: list[int] = []
+    while (row := execute(_NEXT, (lane, *mark)).fetchone()) is not None:
+        found.append(row[1])
+        mark = rank.next_priority(row[0]), -1
+    return min(found, default=None)
 
 
 class Refill(Ask):
     """At most `count` calls, and no more once they have `room` bytes together."""
 
-    __slots__ = ("_bad", "_count", "_found", "_lane", "_mark", "_road", "_room")
+    __slots__ = ("_bad", "_count", "_found", "_lane", "_mark", "_oldest", "_road", "_room")
 
     def __init__(self, road: Windows, lane: SqliteLane, count: int, room: int) -> None:
         super().__init__()
@@ -55,12 +69,14 @@ class Refill(Ask):
                 seen = self._count
                 break
         self._mark = mark if seen == self._count else (rank.END, 0)
+        self._oldest = None if self._mark[0] == rank.END else oldest(store.execute, self._lane.id, self._mark)
         self._bad = [(row[5], reason) for row, reason in damaged]
         for row, reason in damaged:
             store.quarantine(row, self._lane, reason)
 
     def land(self) -> None:
         """The calls are at hand, the mark stands behind them."""
+        self._lane.oldest_beyond = self._oldest
         self._road.refilled(self._lane, self._mark, self._found, self._bad)
 
     def fail(self) -> None:

@@ -78,6 +78,7 @@ class Windows:
             if lane.count > 2 * WINDOW or lane.bytes > 2 * self._lane_bytes():
                 self._cut(lane)
         else:
+            lane.left_beyond(entry.key)
             self._lanes.announce(lane)
             if lane.lot and not lane.count:
                 self._read_on(lane)
@@ -86,6 +87,7 @@ class Windows:
         if lane.gone is None and lane.count > 1:
             for entry in lane.cut(WINDOW, self._lane_bytes()):
                 del self._near[entry.key]
+                lane.left_beyond(entry.key)
 
     def refilled(
         self, lane: SqliteLane, mark: tuple[int, int], found: list[rows.Waiting], damaged: list[tuple[int, str]]
