@@ -39,14 +39,14 @@ async def half_head(wire: Wire, _n: int) -> None:
     """Begin a head."""
     await wire.until(b"\r\n\r\n")
     await wire.send(b"HTTP/1.1 200 OK\r\nContent-")
-    await wire.more()
+    await wire.rest()
 
 
 async def interim(wire: Wire, _n: int) -> None:
     """Only ever say that it goes on."""
     await wire.until(b"\r\n\r\n")
     await wire.send(b"HTTP/1.1 102 Processing\r\n\r\n")
-    await wire.more()
+    await wire.rest()
 
 
 REQUESTS = {
