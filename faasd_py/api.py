@@ -1,5 +1,6 @@
 """The front door for plug-in authors: all that a plug-in imports from the daemon, besides `faasd_py.testing`."""
 
+from faasd_py.config import QueueSettings
 from faasd_py.core.call import Body, Call, Lease, Spooled
 from faasd_py.core.durations import Duration, Size, parse_duration, parse_size
 from faasd_py.core.errors import (
@@ -44,7 +45,7 @@ __all__ = [
     "API_VERSION", "Accepted", "Attempt", "BadOption", "Body", "Call", "Capabilities", "ConfigError", "Duplex", "Duration", "Filter",
     "FunctionLog", "FunctionTimeout", "FunctionUnavailable", "IdempotencyConflict", "IllegalMove", "Invocation",
     "LaneStats", "Lease", "Move", "OpenRuntime", "Outcome", "PluginError", "Queue", "QueueBroken", "QueueError",
-    "QueueFull", "QueueSite", "QueueStats", "QueueUnavailable", "Record", "RegisterQueue", "RegisterRuntime", "RegisterService", "Replicas",
+    "QueueFull", "QueueSettings", "QueueSite", "QueueStats", "QueueUnavailable", "Record", "RegisterQueue", "RegisterRuntime", "RegisterService", "Replicas",
     "Reply", "Runtime", "RuntimeSite", "ServiceSite", "Size", "Source", "Spool", "Spooled", "State", "Verdict", "after", "hookimpl",
     "parse_duration", "parse_size",
 ]  # fmt: skip
