@@ -185,7 +185,7 @@ async def test_a_tunnel_may_be_silent() -> None:
             wire = await served.open()
             await wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
             await wire.until(b"\r\n\r\n")
-            await trio.sleep(0.7)
+            await trio.sleep(0.5)
             await wire.send(b"late")
             assert await wire.exactly(4) == b"LATE"
 

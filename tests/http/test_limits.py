@@ -209,6 +209,7 @@ async def test_drain_does_not_wait_for_a_head_that_never_ends() -> None:
         await wire.send(b"GET / HTT")
         await poll(lambda: server.connections == 1, "it is accepted")
         server.drain()
+        assert (await wire.rest()).startswith(b"HTTP/1.1 408 ")
+        await wire.stream.aclose()
         with trio.fail_after(3):
             await done.wait()
-        await wire.stream.aclose()
