@@ -24,6 +24,8 @@ from faasd_py.core.errors import IllegalMove
 class State(IntEnum):
     """Where a call stands. The numbers are stored: never renumber."""
 
+    __hash__ = int.__hash__  # Enum's own is slow, and the table is asked for every call
+
     READY = 0
     LEASED = 1
     DELAYED = 2
@@ -34,6 +36,8 @@ class State(IntEnum):
 
 class Move(IntEnum):
     """What may happen to a call."""
+
+    __hash__ = int.__hash__
 
     PUT = 0
     PUT_LATER = 1

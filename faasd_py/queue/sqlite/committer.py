@@ -1,7 +1,8 @@
 """The one thread that writes: everything that waits when it is free is one transaction, answered in one go.
 
-An idle thread commits a call at once; a busy one finds the calls that came meanwhile and commits them together. Only a
-settlement, for which nobody waits, stays up to LAZY seconds to share the next commit.
+What the tasks ask for in one turn of the loop is handed over together, just before the loop would wait. An idle thread
+commits it at once; a busy one finds what came meanwhile and commits it together. Only a settlement, for which nobody
+waits, stays up to LAZY seconds to share the next commit.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -24,13 +26,28 @@ from faasd_py.queue.sqlite.store import Store
 LAZY: Final = 0.002
 PROBE: Final = 0.5
 MOST: Final = 1024
-"""Jobs in one transaction."""
+"""Jobs in one transaction, nearly."""
 STORAGE: Final = (
     apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.BusyError, apsw.CorruptError,
     apsw.NotADBError, apsw.NoMemError,
 )  # fmt: skip
 """The store's fault, not the call's."""
 logger: Final = logging.getLogger("faasd_py.queue")
+
+
+class Handover(trio.abc.Instrument):
+    """Gives what was submitted in this turn of the loop to the thread, all at once."""
+
+    def __init__(self, inbox: SimpleQueue[list[Job]]) -> None:
+        self._pending: list[Job] = []
+        self._give = inbox.put
+        self.submit = self._pending.append
+
+    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - trio's own signature
+        """The turn is over."""
+        if self._pending:
+            self._give(self._pending[:])
+            self._pending.clear()
 
 
 class Committer:
@@ -40,8 +57,9 @@ class Committer:
         self._store = store
         self._ballast = ballast
         self._damaged = damaged
-        self._inbox: SimpleQueue[Job] = SimpleQueue()
-        self.submit = self._inbox.put
+        self._inbox: SimpleQueue[list[Job]] = SimpleQueue()
+        self._handover = Handover(self._inbox)
+        self.submit = self._handover.submit
         self._held: list[Settle] = []
         self._trouble: str | None = None
         self._full = False
@@ -55,8 +73,13 @@ class Committer:
         """Start the thread."""
         self._token = token
         self._land = land
+        trio.lowlevel.add_instrument(self._handover)
         self._thread = threading.Thread(target=self._run, name="faasd-py queue commit", daemon=True)
         self._thread.start()
+
+    def stop(self) -> None:
+        """After a Stop has landed: nothing is handed over any more. On the loop."""
+        trio.lowlevel.remove_instrument(self._handover)
 
     def close(self) -> None:
         """After a Stop: wait for the end of the thread, close the store. Blocks."""
@@ -93,24 +116,26 @@ class Committer:
         """Everything that waits now; nothing only while there is something to try again."""
         batch, inbox = Batch(), self._inbox
         try:
-            job = inbox.get(timeout=PROBE if self._trouble or self._held else None)
-            batch.add(job)
-            if job.lazy and inbox.empty():
-                self._dawdle(batch)
-            for _ in range(min(inbox.qsize(), MOST)):
-                batch.add(inbox.get_nowait())
+            jobs = inbox.get(timeout=PROBE if self._trouble or self._held else None)
+            if inbox.empty() and _all_lazy(jobs):
+                self._dawdle(jobs)
+            while inbox.qsize() and len(jobs) < MOST:
+                jobs += inbox.get_nowait()
         except Empty:
-            pass
+            return batch
+        for job in jobs:
+            batch.add(job)
         return batch
 
-    def _dawdle(self, batch: Batch) -> None:
+    def _dawdle(self, jobs: list[Job]) -> None:
         """Only settlements are there: wait a moment for something that cannot wait."""
         end = time.monotonic() + LAZY
-        while (rest := end - time.monotonic()) > 0:
-            job = self._inbox.get(timeout=rest)
-            batch.add(job)
-            if not job.lazy or len(batch.settles) >= MOST:
-                return
+        with suppress(Empty):
+            while (rest := end - time.monotonic()) > 0 and len(jobs) < MOST:
+                more = self._inbox.get(timeout=rest)
+                jobs += more
+                if not _all_lazy(more):
+                    return
 
     def _do(self, batch: Batch) -> None:
         if self._held:
@@ -237,8 +262,13 @@ class Committer:
             self._refuse([*batch.all()])
             self._reply(batch)
             batch = Batch()
-            batch.add(self._inbox.get())
+            for job in self._inbox.get():
+                batch.add(job)
         self._reply(batch)
+
+
+def _all_lazy(jobs: list[Job]) -> bool:
+    return all(job.lazy for job in jobs)
 
 
 def _sentence(error: Exception) -> str:

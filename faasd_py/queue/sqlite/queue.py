@@ -198,5 +198,6 @@ class SqliteQueue(Road):
         stop = Stop()
         self._submit(stop)
         await stop.wait()
+        self._committer.stop()
         await trio.to_thread.run_sync(self._committer.close)
         await trio.to_thread.run_sync(self._reader.close, limiter=self._reading)

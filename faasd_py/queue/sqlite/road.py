@@ -334,6 +334,6 @@ class Road(Windows):
 
 def _held(lease: Lease) -> Entry:
     entry = lease.token
-    if not isinstance(entry, Entry) or entry.phase not in {Phase.HELD, Phase.STARTED}:
+    if not isinstance(entry, Entry) or not (entry.phase is Phase.HELD or entry.phase is Phase.STARTED):
         raise IllegalMove("cannot settle or start a lease that is settled already")
     return entry

@@ -76,6 +76,8 @@ def _copy(path: Path, fresh: Path) -> tuple[int, int]:
     finally:
         source.close()
     target.close()
+    for ending in ("-wal", "-shm"):
+        Path(f"{fresh}{ending}").unlink(missing_ok=True)
     return saved, walk.gaps
 
 
