@@ -60,6 +60,8 @@ class Helper:
             OSError: EMSGSIZE: the message is too large.
         """
         data = marshal.dumps(message)
+        if len(data) > spawner.MAX_MESSAGE:
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         if not self._turn.locked():
             with suppress(BlockingIOError):

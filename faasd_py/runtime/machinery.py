@@ -27,6 +27,7 @@ from faasd_py.runtime.pump import Pump
 
 log: Final = logging.getLogger("faasd_py.runtime")
 _KILLED_WITHIN: Final = 5.0
+_HEARD_WITHIN: Final = 5.0
 _MOST_HELPERS: Final = 2
 _BUSY: Final = 3
 """Processes in hand from which on a second helper is worth its 8 MB."""
@@ -65,7 +66,7 @@ class Machinery:
         for helper in list(self._helpers):
             if program.number in helper.told:
                 helper.told.discard(program.number)
-                with suppress(FunctionUnavailable):
+                with suppress(FunctionUnavailable), trio.move_on_after(_HEARD_WITHIN):
                     await helper.send((spawner.FORGET, program.number))
 
     async def spawn(
@@ -128,9 +129,9 @@ class Machinery:
         if child.gone or child.helper is None:
             return
         child.vanished = trio.Event()
-        with suppress(FunctionUnavailable):  # its helper is gone, and so is the child
-            await child.helper.send((spawner.STOP, child.ident, float(grace)))
         with trio.move_on_after(grace + _KILLED_WITHIN):
+            with suppress(FunctionUnavailable):  # its helper is gone, and so is the child
+                await child.helper.send((spawner.STOP, child.ident, float(grace)))
             await child.vanished.wait()
         if not child.gone:
             log.error("process group %d does not end, not even by KILL", child.pid)
@@ -138,7 +139,7 @@ class Machinery:
     async def kill(self, child: Child) -> None:
         """KILL to what is left of the group, without waiting."""
         if not child.gone and child.helper is not None:
-            with suppress(FunctionUnavailable):
+            with suppress(FunctionUnavailable), trio.move_on_after(_HEARD_WITHIN):
                 await child.helper.send((spawner.KILL, child.ident))
 
     async def aclose(self) -> None:

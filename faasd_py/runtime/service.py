@@ -59,7 +59,7 @@ class Service:
         self._failures = 0
         self._not_before = -math.inf
         self._pending = 0
-        self._closing = False
+        self._closing = trio.Event()
         self.running = Running()
 
     def replicas(self) -> Replicas:
@@ -128,7 +128,7 @@ class Service:
             self._start()
 
     def _start(self) -> None:
-        if not self._closing:
+        if not self._closing.is_set():
             self._pending += 1
             self._nursery.start_soon(self._live)
 
@@ -139,18 +139,9 @@ class Service:
 
     async def _live(self) -> None:
         """One replica from its start to its end, and what follows from that."""
-        try:
-            await trio.sleep_until(self._not_before)
-            await self._port_free()
-            if self._closing:
-                return
-            replica = Replica(self._site, next(self._numbers), self._on_ready)
-        except OSError as error:
-            self._ended(0.0, f"the process cannot be started: {error.strerror}")
+        replica = await self._next()
+        if replica is None:
             return
-        finally:
-            self._pending -= 1
-        self._replicas.append(replica)
         try:
             await replica.live()
         except ConfigError as error:
@@ -163,6 +154,26 @@ class Service:
         else:
             self._serve_waiting()
 
+    async def _next(self) -> Replica | None:
+        """A new replica when it may be started; None when the function is being stopped."""
+        failure = ""
+        try:
+            with trio.CancelScope(deadline=self._not_before):
+                await self._closing.wait()
+            await self._port_free()
+            if self._closing.is_set():
+                return None
+            replica = Replica(self._site, next(self._numbers), self._on_ready)
+        except OSError as error:
+            failure = f"the process cannot be started: {error.strerror}"
+        finally:
+            self._pending -= 1
+        if failure:
+            self._ended(0.0, failure)
+            return None
+        self._replicas.append(replica)
+        return replica
+
     def _ended(self, ready_at: float, reason: str) -> None:
         """A replica ended that should not have: wait before the next, longer each time."""
         now = trio.current_time()
@@ -171,7 +182,7 @@ class Service:
         wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(self._failures, 10))
         self._failures += 1
         self._not_before = now + wait
-        if self._closing:
+        if self._closing.is_set():
             return
         log.warning("%s: %s; the next is started in %gs at the earliest", self._site.name, reason, wait)
         if not ready_at and not self._up():
@@ -199,7 +210,7 @@ class Service:
         """Calls that run may finish, within write_timeout; returns when every replica is told to end."""
         with trio.move_on_after(self._settings.write_timeout or math.inf):
             await self.running.drained()
-        self._closing = True
+        self._closing.set()
         self._tell("the function is being stopped")
         for replica in self._replicas:
             replica.retire()

@@ -329,3 +329,68 @@ async def test_a_directory_too_long_for_a_socket(machinery, tmp_path):
     with pytest.raises(ConfigError, match="is too long for the path of a socket"):
         async with open_service(site(machinery, tmp_path / ("x" * 100), command=SERVE, unix_socket=True)):
             pass
+
+
+async def test_closing_does_not_wait_for_a_restart(machinery, tmp_path, monkeypatch):
+    """A function that waits half a minute for its next try is closed at once."""
+    monkeypatch.setattr(service, "_FIRST_WAIT", 1000.0)
+    with trio.fail_after(10):
+        async with served(machinery, tmp_path, command=["/bin/false"]) as call:
+            with pytest.raises(FunctionUnavailable, match="exit status 1"):
+                await call()
+            assert call.runtime.replicas().wanted == 1
+
+
+async def test_no_port(machinery, tmp_path, monkeypatch):
+    """Without a free port its calls fail with the reason, and it is tried again."""
+    take = machinery.ports.take
+
+    def none():
+        raise OSError(98, "no port is free")
+
+    monkeypatch.setattr(machinery.ports, "take", none)
+    async with served(machinery, tmp_path) as call:
+        with pytest.raises(FunctionUnavailable, match="no port is free"):
+            await call()
+        monkeypatch.setattr(machinery.ports, "take", take)
+        await eventually(lambda: call.runtime.replicas().available == 1)
+
+
+async def test_a_program_that_disappears(machinery, tmp_path):
+    """It is found out at the next start, and works again when it is back."""
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\nexec {' '.join(SERVE)}\n")
+    program.chmod(0o755)
+    async with served(machinery, tmp_path, command=[str(program)], smallest=0, idle_timeout=0.05) as call:
+        assert (await call()).status == 200
+        await eventually(lambda: machinery.children == [])
+        program.rename(tmp_path / "away")
+        with pytest.raises(FunctionUnavailable, match="there is no program"):
+            await call()
+        (tmp_path / "away").rename(program)
+        assert (await call()).status == 200
+
+
+async def test_a_good_run_is_forgiven(machinery, tmp_path, monkeypatch, caplog):
+    """After a while of readiness the wait begins anew."""
+    monkeypatch.setattr(service, "_GOOD_RUN", 0.0)
+    async with served(machinery, tmp_path) as call:
+        for _ in range(3):
+            await eventually(lambda: call.runtime.replicas().available == 1)
+            (pid,) = pids(machinery)
+            os.kill(pid, signal.SIGKILL)
+            await eventually(lambda pid=pid: pid not in pids(machinery))
+    waits = [float(record.args[2]) for record in caplog.records if "at the earliest" in record.msg]
+    assert waits[:3] == [0.01] * 3
+
+
+async def test_a_fixed_port_and_a_quick_return(machinery, tmp_path):
+    """From zero again while the old process still holds the port: the new one waits for its end."""
+    port = Ports().take()
+    slow_to_end = shell(f"trap 'sleep 0.2; kill $!; exit' TERM; {' '.join(SERVE)} & wait")
+    options = {"command": slow_to_end, "port": port, "smallest": 0, "idle_timeout": 0.05}
+    async with served(machinery, tmp_path, **options) as call:
+        await call()
+        await eventually(lambda: call.runtime.replicas().available == 0)
+        assert len(machinery.children) == 1
+        assert (await call()).body == b"hello"
