@@ -12,6 +12,7 @@ from typing import Final
 
 from faasd_py.cli.errors import Failed, Usage
 from faasd_py.cli.parser import make_parser
+from faasd_py.cli.streams import open_standard_streams
 from faasd_py.core.errors import ConfigError, FaasdError, PluginError
 
 OK: Final = 0
@@ -22,6 +23,7 @@ INTERRUPTED: Final = 130
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status."""
+    open_standard_streams()
     parser = make_parser()
     options = parser.parse_args(words)
     if options.run is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Final
 
 from quart import Response, request
@@ -16,7 +17,8 @@ _log: Final = logging.getLogger("faasd_py.control")
 
 def bare_app(name: str) -> QuartTrio:
     """404 with one line; 405 without a body and without Allow; whatever a handler raises is logged and a 500."""
-    app = QuartTrio(f"faasd_py.control.{name}", static_folder=None)
+    # its own root, or it would ask for the working directory, which may be gone
+    app = QuartTrio(f"faasd_py.control.{name}", static_folder=None, root_path=str(Path(__file__).parent))
     app.config.update(
         RESPONSE_TIMEOUT=None,
         MAX_CONTENT_LENGTH=MAX_BODY,
