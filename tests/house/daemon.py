@@ -111,11 +111,11 @@ class Daemon:
 
     # its life
 
-    def start(self, *, wait: bool = True, limit: int = 0) -> None:
-        """Start it, with at most `limit` descriptors if that is given; with `wait`, return when the door is open."""
+    def start(self, *, wait: bool = True, through: str = "") -> None:
+        """Start it; with `wait`, return when the door is open. `through`: shell words that `exec "$@"` in the end."""
         command = [sys.executable, "-m", "faasd_py", "up", "--config", str(self.config)]
-        if limit:
-            command = ["/bin/sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", *command]
+        if through:
+            command = ["/bin/sh", "-c", through, "sh", *command]
         with (self.root / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 command,

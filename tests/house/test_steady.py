@@ -211,7 +211,7 @@ def descriptors(daemon: Daemon) -> int:
 def test_out_of_descriptors_is_no_end(make: Start, tmp_path: Path) -> None:
     """With a hundred descriptors and three hundred callers: some are refused, and afterwards all is as before."""
     daemon = make({"cat": {"command": ["/bin/cat"]}})
-    daemon.start(limit=100)
+    daemon.start(through='ulimit -n 100; exec "$@"')
     with ThreadPoolExecutor(8) as pool:
         wires = [wire for wire in pool.map(lambda _: try_to_dial(daemon), range(300)) if wire is not None]
     for wire in wires[:50]:
