@@ -12,7 +12,7 @@ from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.process import open_fork, open_stream
 from faasd_py.runtime.service import open_service
 from faasd_py.runtime.upstream import open_upstream
-from faasd_py.testing.runtime import SUBJECT, RuntimeConformance
+from faasd_py.testing.runtime_conformance import SUBJECT, RuntimeConformance
 
 from .places import PYTHON, alone
 

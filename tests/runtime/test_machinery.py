@@ -18,7 +18,7 @@ from faasd_py.runtime.machinery import open_machinery
 from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.process import open_fork
 from faasd_py.testing.recorder import Recorder
-from faasd_py.testing.runtime import request
+from faasd_py.testing.runtime_conformance import request
 
 from .places import Log, eventually, running, shell, site
 

@@ -12,7 +12,7 @@ from faasd_py.runtime import environment, sniff
 from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.running import Running
-from faasd_py.testing.runtime import request
+from faasd_py.testing.runtime_conformance import request
 
 
 @pytest.mark.parametrize(

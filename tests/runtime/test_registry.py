@@ -21,7 +21,7 @@ from faasd_py.runtime.registry import open_registry
 from faasd_py.runtime.service import open_service
 from faasd_py.runtime.upstream import open_upstream
 from faasd_py.testing.recorder import Pieces, Recorder
-from faasd_py.testing.runtime import SUBJECT, request
+from faasd_py.testing.runtime_conformance import SUBJECT, request
 
 from .places import PYTHON, Log, eventually, shell
 

@@ -17,7 +17,7 @@ from faasd_py.runtime import service
 from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.service import open_service, problems
 from faasd_py.testing.recorder import Pieces, Recorder
-from faasd_py.testing.runtime import SUBJECT, request
+from faasd_py.testing.runtime_conformance import SUBJECT, request
 
 from .places import PYTHON, Log, eventually, running, script, shell, site
 

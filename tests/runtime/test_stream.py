@@ -8,7 +8,7 @@ import trio
 from faasd_py.core.errors import FunctionUnavailable
 from faasd_py.runtime.process import open_stream
 from faasd_py.testing.recorder import Pieces, Recorder
-from faasd_py.testing.runtime import request
+from faasd_py.testing.runtime_conformance import request
 
 from .places import Log, eventually, running, script, shell, site
 

@@ -16,7 +16,7 @@ from faasd_py.core.errors import ConfigError, FunctionUnavailable
 from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.upstream import open_upstream, problems
 from faasd_py.testing.recorder import Recorder
-from faasd_py.testing.runtime import SUBJECT, request
+from faasd_py.testing.runtime_conformance import SUBJECT, request
 
 from .places import PYTHON, eventually, site
 

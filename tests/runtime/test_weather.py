@@ -15,7 +15,7 @@ from faasd_py.core.errors import FunctionUnavailable
 from faasd_py.runtime.process import open_fork, open_stream
 from faasd_py.runtime.service import open_service
 from faasd_py.testing.recorder import Pieces, Recorder
-from faasd_py.testing.runtime import SUBJECT, Gone, request
+from faasd_py.testing.runtime_conformance import SUBJECT, Gone, request
 
 from .places import PYTHON, eventually, shell, site
 
