@@ -119,7 +119,7 @@ class Reader:
     def request(self, key: int) -> Call | None:
         """The call as it was put, unless its body was removed."""
         found = self._execute(
-            f"SELECT flags, head, bodies.body {rows.FROM_CALLS} WHERE calls.key = ?",
+            f"SELECT flags, head, {rows.BODY} FROM calls WHERE calls.key = ?",
             (key,),
         )
         if not found:

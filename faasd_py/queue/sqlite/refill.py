@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from faasd_py.queue.sqlite.windows import Windows
 
 _READ: Final = (
-    f"SELECT {rows.WAITING_COLUMNS} {rows.FROM_CALLS}"
-    f" WHERE lane = ? AND state = {State.READY:d} AND (rank, calls.key) > (?, ?) ORDER BY rank, calls.key LIMIT ?"
+    f"SELECT {rows.WAITING_COLUMNS} FROM calls"
+    f" WHERE lane = ? AND state = {State.READY:d} AND (rank, key) > (?, ?) ORDER BY rank, key LIMIT ?"
 )
 _NEXT: Final = (
     f"SELECT rank, key FROM calls WHERE lane = ? AND state = {State.READY:d} AND (rank, key) > (?, ?)"  # noqa: S608

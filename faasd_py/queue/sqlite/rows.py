@@ -16,10 +16,10 @@ from faasd_py.queue.sqlite.schema import APART, SHELVED
 INLINE: Final = 1024
 HISTORY: Final = 20
 """Attempts that are remembered one by one; older ones only count."""
+BODY: Final = f"CASE WHEN flags & {APART} THEN (SELECT body FROM bodies WHERE bodies.key = calls.key) END"
 WAITING_COLUMNS: Final = (
-    "calls.key, lane, rank, attempts, flags, size, ifnull(kept, 0), ifnull(history, x''), head, bodies.body"
+    f"key, lane, rank, attempts, flags, size, ifnull(kept, 0), ifnull(history, x''), head, {BODY}"
 )
-FROM_CALLS: Final = "FROM calls LEFT JOIN bodies ON bodies.key = calls.key"
 
 Line = tuple[int, float, float, int, str]
 encode: Final = msgspec.msgpack.Encoder().encode

@@ -27,7 +27,7 @@ SWEEP: Final = 60.0
 PAUSE: Final = 0.5
 """After a failure."""
 _DUE: Final = (
-    f"SELECT {rows.WAITING_COLUMNS} {rows.FROM_CALLS}"
+    f"SELECT {rows.WAITING_COLUMNS} FROM calls"
     f" WHERE state = {State.DELAYED:d} AND due <= ? ORDER BY due LIMIT {STEP}"
 )
 _NEXT: Final = f"SELECT due FROM calls WHERE state = {State.DELAYED:d} ORDER BY due LIMIT 1"  # noqa: S608
