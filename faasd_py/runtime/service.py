@@ -34,6 +34,7 @@ _GOOD_RUN: Final = 10.0
 """Seconds of readiness after which an end is no longer held against a function."""
 _LONGEST_DIRECTORY: Final = 107 - len("/999999.sock")
 """Bytes: a unix socket's path has at most 107 (unix(7))."""
+_STOPPED: Final = "the function is being stopped"
 _TRIES: Final = 3
 """Replicas that a call is offered to, as long as nothing of it was sent."""
 
@@ -95,6 +96,8 @@ class Service:
         """
         with trio.move_on_after(self._settings.start_timeout):
             while not (replica := self._least()):
+                if self._closing.is_set():
+                    raise FunctionUnavailable(_STOPPED)
                 self._grow()
                 news = self._news
                 await news.event.wait()
@@ -211,7 +214,7 @@ class Service:
         with trio.move_on_after(self._settings.write_timeout or math.inf):
             await self.running.drained()
         self._closing.set()
-        self._tell("the function is being stopped")
+        self._tell(_STOPPED)
         for replica in self._replicas:
             replica.retire()
 

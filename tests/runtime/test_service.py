@@ -394,3 +394,11 @@ async def test_a_fixed_port_and_a_quick_return(machinery, tmp_path):
         await eventually(lambda: call.runtime.replicas().available == 0)
         assert len(machinery.children) == 1
         assert (await call()).body == b"hello"
+
+
+async def test_a_call_that_comes_too_late(machinery, tmp_path):
+    """After the end a call is refused at once: it does not wait for what never comes."""
+    async with served(machinery, tmp_path) as call:
+        await call()
+    with trio.fail_after(5), pytest.raises(FunctionUnavailable, match="the function is being stopped"):
+        await call()
