@@ -29,10 +29,10 @@ class Invoke:
         """Run the function for this exchange; `target` is what follows the name."""
         function = self._registry.get(name)
         if function is None:
-            await exchange.answer(*answers.unknown(name))
+            await _refuse(exchange, answers.unknown(name))
             return
         if refusal := self._refusal(function):
-            await exchange.answer(*refusal)
+            await _refuse(exchange, refusal)
             return
         function.meter.begin()
         function.inflight += 1
@@ -63,6 +63,13 @@ class Invoke:
             _log.warning("%s: call %s: %s", function.label, invocation.call_id, error)
             if not exchange.began:
                 await exchange.answer(*answers.text(error.status, str(error), internal=answers.INTERNAL))
+
+
+async def _refuse(exchange: Exchange, answer: answers.Answer) -> None:
+    """A refusal, too, names its call."""
+    call_id = exchange.fields.get(headers.CALL_ID) or headers.new_call_id()
+    exchange.extra = b"X-Call-Id: " + call_id + b"\r\n"
+    await exchange.answer(*answer)
 
 
 def _invocation(exchange: Exchange, target: bytes) -> Invocation:

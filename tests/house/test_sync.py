@@ -33,6 +33,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         "sleeps": script(root, "sleep", exec_timeout="300ms", kill_grace="100ms"),
         "missing": {"command": ["/no/such/program"]},
         "rated": service(root, rate={"calls": 2, "per": "1h"}),
+        "paced": service(root, rate={"calls": 2, "per": "1h"}),
     }
     with running(root, functions) as one:
         until(lambda: one.ask("GET", "/function/api/tell").status == 200, what="api answers")
@@ -84,6 +85,33 @@ def test_call_id_and_start_time_are_echoed(daemon: Daemon) -> None:
     assert made.headers["x-start-time"].isdigit()
     assert kept.headers["x-call-id"] == "mine-1"
     assert [v for n, v in kept.json()["headers"] if n.lower() == "x-call-id"] == ["mine-1"]
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("nobody", 404),
+        ("down", 502),
+        ("hurried/later/5", 504),
+        ("fails", 500),
+        ("sleeps", 408),
+        ("rated/tell", 429),
+    ],
+)
+def test_every_answer_names_its_call(daemon: Daemon, target: str, status: int) -> None:
+    """Whoever answers, and whatever: the call id is there to ask about."""
+    answers = [daemon.ask("POST", f"/function/{target}", b"9", {"X-Call-Id": f"id-{n}"}) for n in range(3)]
+    assert answers[2].status == status
+    assert [answer.headers["x-call-id"] for answer in answers] == ["id-0", "id-1", "id-2"]
+    assert daemon.ask("POST", f"/function/{target}", b"9").headers["x-call-id"]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "BREW"])
+def test_a_forked_function_takes_the_watchdogs_methods(daemon: Daemon, method: str) -> None:
+    """Anything but GET, POST, PUT, PATCH and DELETE is 405, and no process is started."""
+    before = len(daemon.ran())
+    assert daemon.ask(method, "/function/fails").status in {400, 405, 501}
+    assert len(daemon.ran()) == before
 
 
 def test_hop_by_hop_headers_stop_at_the_gateway(daemon: Daemon) -> None:
@@ -171,7 +199,7 @@ def test_over_max_inflight_is_429(daemon: Daemon) -> None:
 
 def test_over_the_rate_is_429_with_retry_after(daemon: Daemon) -> None:
     """A function's rate holds for synchronous calls; the answer says when to come again."""
-    answers = [daemon.ask("GET", "/function/rated/tell") for _ in range(3)]
+    answers = [daemon.ask("GET", "/function/paced/tell") for _ in range(3)]
     assert [answer.status for answer in answers] == [200, 200, 429]
     assert 1 <= int(answers[2].headers["retry-after"]) <= 3600
 
