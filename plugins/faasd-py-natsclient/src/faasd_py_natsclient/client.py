@@ -265,6 +265,7 @@ class Client:
     def close(self, reason: str) -> None:
         """There will be no more connection. The first reason counts."""
         self._closed = self._closed or reason
+        self._link = None
         self._requests.fail_all(lambda: Closed(self._closed))
         self._changed.unpark_all()
         self.outbox.drop_bound()

@@ -21,8 +21,6 @@ from faasd_py_natsclient.options import Options
 from faasd_py_natsclient.pool import Pool, Server
 
 log = logging.getLogger("faasd_py_natsclient")
-LEAVE = 2.0
-"""Seconds that the end of the block waits for what is published to be sent."""
 
 
 @asynccontextmanager
@@ -40,6 +38,7 @@ async def connect(
     ping_interval: float = 20.0,
     pings_out: int = 2,
     connect_timeout: float = 5.0,
+    close_timeout: float = 2.0,
     max_pending: int = 8 * 1024 * 1024,
     discover: bool = True,
     inbox_prefix: str = "_INBOX",
@@ -60,6 +59,7 @@ async def connect(
         ping_interval: seconds between two pings.
         pings_out: so many without an answer, and the connection counts as lost.
         connect_timeout: seconds for one attempt, from the first packet to the server's assent.
+        close_timeout: seconds that the end of the block waits for the server to have read what was published.
         max_pending: bytes that may wait to be sent.
         discover: use the addresses that a cluster tells as well.
         inbox_prefix: what the subjects of answers begin with, for credentials that may not subscribe to all of them.
@@ -83,6 +83,7 @@ async def connect(
         ping_interval=ping_interval,
         pings_out=pings_out,
         connect_timeout=connect_timeout,
+        close_timeout=close_timeout,
         max_pending=max_pending,
         discover=discover,
         inbox_prefix=inbox_prefix,
@@ -170,7 +171,7 @@ class Keeper:
     async def leave(self) -> None:
         """What was published before the end of the block is sent, if that is possible now."""
         with contextlib.suppress(NatsError):
-            await self.client.flush(LEAVE)
+            await self.client.flush(self._options.close_timeout)
 
     async def _serve(self, current: Current) -> None:
         client, server, link = self.client, current.server, current.link

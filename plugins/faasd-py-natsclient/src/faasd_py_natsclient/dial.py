@@ -6,6 +6,7 @@ and PING, answered by PONG or by -ERR.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,6 +67,9 @@ def _why(error: BaseException) -> str:
         return _why(error.exceptions[0])
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
+    number = getattr(error, "errno", None) or 0
+    if number > 0 and not isinstance(error, ssl.SSLError):
+        return os.strerror(number)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -15,7 +15,7 @@ from faasd_py_natsclient.options import Options
 from faasd_py_natsclient.outbox import Outbox
 from faasd_py_natsclient.waiters import Waiters
 
-GRACE: Final = 1024 * 1024
+GRACE: Final = 64 * 1024
 """Bytes over the outbox's limit that answers to pings may take; a server that does not read gets no more."""
 
 

@@ -21,6 +21,7 @@ class Options:
     ping_interval: float = 20.0
     pings_out: int = 2
     connect_timeout: float = 5.0
+    close_timeout: float = 2.0
     max_pending: int = 8 * 1024 * 1024
     discover: bool = True
     inbox_prefix: str = "_INBOX"

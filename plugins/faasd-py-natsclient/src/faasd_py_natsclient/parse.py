@@ -63,7 +63,7 @@ class Parser:
             op = words[0] if words else b""
             if op == b"MSG" or op == b"HMSG":  # noqa: PLR1714 - twice as fast as a set
                 start = end + 2
-                stop = start + _length(words[-1])
+                stop = start + _length(words)
                 if stop + 2 > len(data):
                     self._need = stop + 2 - at
                     break
@@ -91,8 +91,10 @@ def _number(word: bytes) -> int:
     return int(word)
 
 
-def _length(word: bytes) -> int:
-    size = _number(word)
+def _length(words: list[bytes]) -> int:
+    if not 4 <= len(words) <= 6:
+        raise NotNats(f"a message with {len(words) - 1} arguments")
+    size = _number(words[-1])
     if size > MAX_MESSAGE:
         raise NotNats(f"a message of {size} bytes")
     return size

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -20,11 +21,13 @@ from pathlib import Path
 
 import trio
 
+from faasd_py_natsclient.client import Client
 from faasd_py_natsclient.connect import connect
 from faasd_py_natsclient.errors import NatsError
 
 READY = 20.0
 """Seconds that a server has to answer after its start."""
+PROBE = "cluster-probe"
 
 
 class NoServer(Exception):
@@ -114,8 +117,10 @@ class NatsServer:
         await self.start()
 
     def pause(self) -> None:
-        """SIGSTOP: it is there and does nothing."""
+        """SIGSTOP: from here on it is there and does nothing."""
         self._signal(signal.SIGSTOP)
+        if self.pid is not None:
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """SIGCONT."""
@@ -138,7 +143,7 @@ class NatsServer:
         except OSError:
             return False
         async with stream:
-            with trio.move_on_after(1):
+            with trio.move_on_after(0.3):
                 return (await stream.receive_some(5)).startswith(b"INFO")
         return True  # it listens, and waits for TLS before it greets
 
@@ -216,7 +221,7 @@ async def open_server(
 async def open_cluster(
     n: int, directory: Path, *, jetstream: bool = True, extra: str = ""
 ) -> AsyncIterator[list[NatsServer]]:
-    """`n` running servers that know each other; with JetStream, its leader is elected. Killed at the end.
+    """`n` running servers that know each other; with JetStream, replicas can be placed on all. Killed at the end.
 
     Raises:
         NoServer: one is not installed or did not start, or they don't find together.
@@ -238,7 +243,7 @@ async def open_cluster(
 
 
 async def wait_cluster(servers: Sequence[NatsServer]) -> None:
-    """Until every one of these knows of all the others, and JetStream (if on) answers at each.
+    """Until every one of these knows of all the others, and JetStream (if on) can use all of them at each.
 
     Raises:
         NoServer: not in time.
@@ -258,7 +263,14 @@ async def _together(server: NatsServer, n: int) -> bool:
                 return False
             if not server.jetstream:
                 return True
-            answer = await client.request("$JS.API.INFO", b"", timeout=1)
-            return b'"error"' not in answer.data
+            return await _replicates(client, n)
     except NatsError:
         return False
+
+
+async def _replicates(client: Client, n: int) -> bool:
+    """A stream with as many replicas as there are servers can be made; it is removed again."""
+    config = {"name": PROBE, "subjects": [PROBE], "storage": "memory", "num_replicas": n}
+    made = await client.request(f"$JS.API.STREAM.CREATE.{PROBE}", json.dumps(config).encode(), timeout=5)
+    await client.request(f"$JS.API.STREAM.DELETE.{PROBE}", b"", timeout=5)
+    return b'"error"' not in made.data
