@@ -29,7 +29,9 @@ from faasd_py.hookspecs import (
     hookimpl,
 )
 from faasd_py.queue.contract import Accepted, Capabilities, Filter, LaneStats, Queue, QueueStats, Record
+from faasd_py.queue.memory import open_queue as open_memory_queue
 from faasd_py.queue.spool import Spool
+from faasd_py.queue.sqlite import open_queue as open_sqlite_queue
 from faasd_py.runtime.contract import (
     Duplex,
     FunctionLog,
@@ -47,5 +49,6 @@ __all__ = [
     "LaneStats", "Lease", "Move", "OpenRuntime", "Outcome", "PluginError", "Queue", "QueueBroken", "QueueError",
     "QueueFull", "QueueSettings", "QueueSite", "QueueStats", "QueueUnavailable", "Record", "RegisterQueue", "RegisterRuntime", "RegisterService", "Replicas",
     "Reply", "Runtime", "RuntimeSite", "ServiceSite", "Size", "Source", "Spool", "Spooled", "State", "Verdict", "after", "hookimpl",
+    "open_memory_queue", "open_sqlite_queue",
     "parse_duration", "parse_size",
 ]  # fmt: skip

@@ -6,9 +6,12 @@ The built-in backends and runtimes are plug-ins too: the same hooks, only that t
 from __future__ import annotations
 
 import importlib
+import site
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
@@ -106,6 +109,18 @@ class Plugins(msgspec.Struct, frozen=True):
                 )
 
 
+def directory(config: Config) -> Path:
+    """Where `faasd-py plugins install` puts plug-ins: below the state directory, a prefix of pip's."""
+    return Path(config.state.directory) / "plugins"
+
+
+def use_directory(config: Config) -> None:
+    """Make what lies in `directory` importable, behind everything that is installed beside the daemon."""
+    for packages in sorted(directory(config).glob("**/python3*/*-packages")):
+        if str(packages) not in sys.path:
+            site.addsitedir(str(packages))
+
+
 def installed() -> dict[str, EntryPoint]:
     """The plug-ins that pip installed, by name; the built-in ones are left out."""
     own = {*BUILT_IN_QUEUES, *BUILT_IN_RUNTIMES}
@@ -118,6 +133,7 @@ def load(config: Config) -> Plugins:
     Raises:
         PluginError: one sentence that names the plug-in and what to do.
     """
+    use_directory(config)
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     for name in _wanted(config):
@@ -156,7 +172,7 @@ def _find(name: str) -> ModuleType | object:
     point = installed().get(name)
     if point is None:
         raise PluginError(
-            f"plug-in {name!r} is not installed: pip install faasd-py-{name}, or correct the name"
+            f"plug-in {name!r} is not installed: faasd-py plugins install {name}, or correct the name"
         )
     try:
         return point.load()  # type: ignore[no-any-return]

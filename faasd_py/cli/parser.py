@@ -37,14 +37,7 @@ def make_parser() -> Parser:
     _daemon_verbs(verbs)
     _invoke(verbs)
     _calls(verbs)
-    _verb(
-        verbs,
-        "plugins",
-        "list queue backends, runtimes and other plug-ins",
-        "List the built-in and the pip-installed plug-ins with what they register: queue backends and what each can do, "
-        "runtime modes, services, observers. A plug-in that cannot be loaded is listed with the reason.",
-        json=True,
-    )
+    _plugins(verbs)
     _verb(verbs, "version", "print the version", "Print the version of faasd-py.", json=True)
     return parser
 
@@ -169,6 +162,36 @@ def _calls(verbs: Any) -> None:
     cancel.add_argument("ids", metavar="ID", nargs="+", help="a queue id, or an X-Call-Id")
     _requeue(verbs)
     _purge(verbs)
+
+
+def _plugins(verbs: Any) -> None:
+    about = (
+        "List the built-in and the pip-installed plug-ins with what they register: queue backends and what each can do, "
+        "runtime modes, services, observers. A plug-in that cannot be loaded is listed with the reason."
+    )
+    plugins = _verb(verbs, "plugins", "list, check or install plug-ins", about, json=True)
+    below = plugins.add_subparsers(title="verbs", metavar="VERB")
+    _verb(below, "list", "list plug-ins (also without a verb)", about, json=True, run="plugins")
+    _verb(
+        below,
+        "check",
+        "try the configured queue backend",
+        "Load the plug-ins that the configuration names, open its queue backend with its options in a place of its own, "
+        "and send one call down the whole road: put, lease, start, settle. A backend with a broker talks to that broker, in "
+        "a lane of its own (faasd-py-check). Prints how long it took, or what went wrong (exit status 1).",
+        json=True,
+        run="plugins_check",
+    )
+    install = _verb(
+        below,
+        "install",
+        "install plug-ins with pip",
+        "Install plug-ins with pip into the state directory, where the daemon finds them after a restart. NAME is the "
+        "plug-in's short name (jetstream stands for faasd-py-jetstream), or whatever pip takes.",
+        run="plugins_install",
+    )
+    install.add_argument("names", metavar="NAME", nargs="+", help="which plug-in")
+    install.add_argument("--upgrade", action="store_true", help="also when it is installed already")
 
 
 def _list(verbs: Any) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from faasd_py import plugins
 from faasd_py.cli.terminal import say_json, table
-from faasd_py.config import Config
+from faasd_py.config import Config, find, load
 from faasd_py.core.errors import PluginError
 from faasd_py.queue.contract import Capabilities
 
@@ -37,7 +37,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def run(options: argparse.Namespace) -> int:
     """A line for each plug-in; one that is broken does not hide the others."""
-    found = list(_all())
+    found = list(_all(settings_or_defaults(options)))
     if options.json:
         say_json(found)
     else:
@@ -45,17 +45,26 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _all() -> Iterator[Plugin]:
+def settings_or_defaults(options: argparse.Namespace) -> Config:
+    """The configuration; without a file where it would be by default, the defaults."""
+    path = find(options.config)
+    if options.config is None and not path.exists():
+        return Config()
+    return load(path)
+
+
+def _all(config: Config) -> Iterator[Plugin]:
+    plugins.use_directory(config)
     for name, module in {**plugins.BUILT_IN_QUEUES, **plugins.BUILT_IN_RUNTIMES}.items():
-        yield _look(name, module, "built-in")
+        yield _look(config, name, module, "built-in")
     for name, point in sorted(plugins.installed().items()):
-        yield _look(name, point.value, _distribution(point))
+        yield _look(config, name, point.value, _distribution(point))
 
 
-def _look(name: str, module: str, distribution: str) -> Plugin:
+def _look(config: Config, name: str, module: str, distribution: str) -> Plugin:
     plugin = Plugin(name=name, module=module, distribution=distribution)
     try:
-        loaded = plugins.load(Config(plugins=[name]))
+        loaded = plugins.load(Config(plugins=[name], state=config.state))
     except PluginError as error:
         return msgspec.structs.replace(plugin, trouble=str(error))
     return msgspec.structs.replace(

@@ -94,7 +94,7 @@ def test_what_is_wrong_with_a_plugin_is_one_sentence_with_its_name(install, sour
 
 def test_what_is_not_installed_says_how_to_install_it():
     """A name that nobody has is a missing package or a typing error."""
-    with pytest.raises(PluginError, match="'nats' is not installed: pip install faasd-py-nats"):
+    with pytest.raises(PluginError, match="'nats' is not installed: faasd-py plugins install nats"):
         plugins.load(config("nats"))
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from faasd_py.hookspecs import QueueSite, RegisterQueue, hookimpl
 from faasd_py.queue.beside import beside
 from faasd_py.queue.memory.queue import CAPABILITIES, MemoryQueue
+from faasd_py.queue.options import refuse_options
 from faasd_py.queue.spool import Shelf, Spool
 
 __all__ = ["CAPABILITIES", "MemoryQueue", "faasd_py_register_queues", "open_queue"]
 
 
 @asynccontextmanager
-async def open_queue(site: QueueSite, *, clock: Callable[[], float] = time.time) -> AsyncIterator[MemoryQueue]:
+async def open_queue(
+    site: QueueSite, *, clock: Callable[[], float] = time.time
+) -> AsyncIterator[MemoryQueue]:
     """An empty queue; large bodies lie in `site.directory` while it is open. `clock` is the wall clock."""
     shelf = Shelf(site.directory / "bodies")
     for key in shelf.present():
@@ -26,7 +29,12 @@ async def open_queue(site: QueueSite, *, clock: Callable[[], float] = time.time)
         yield queue
 
 
+def _open(site: QueueSite) -> AbstractAsyncContextManager[MemoryQueue]:
+    refuse_options(site)
+    return open_queue(site)
+
+
 @hookimpl
 def faasd_py_register_queues(register: RegisterQueue) -> None:
     """Offer "memory"."""
-    register("memory", open_queue, CAPABILITIES)
+    register("memory", _open, CAPABILITIES)

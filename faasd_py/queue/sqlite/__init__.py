@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 import trio
 
 from faasd_py.hookspecs import QueueSite, RegisterQueue, hookimpl
 from faasd_py.queue.beside import beside
+from faasd_py.queue.options import refuse_options
 from faasd_py.queue.sqlite.committer import Committer
 from faasd_py.queue.sqlite.opening import open_store
 from faasd_py.queue.sqlite.queue import CAPABILITIES, SqliteQueue
@@ -19,12 +20,13 @@ __all__ = ["CAPABILITIES", "SqliteQueue", "faasd_py_register_queues", "open_queu
 
 
 @asynccontextmanager
-async def open_queue(site: QueueSite, *, clock: Callable[[], float] = time.time) -> AsyncIterator[SqliteQueue]:
+async def open_queue(
+    site: QueueSite, *, clock: Callable[[], float] = time.time
+) -> AsyncIterator[SqliteQueue]:
     """The queue in `site.directory`; `clock` is the wall clock, in seconds since 1970.
 
     Raises:
         QueueBroken: the file cannot be used; the text names it and says why.
-        PluginError: `[queue.options]` is wrong.
     """
     opened = await trio.to_thread.run_sync(open_store, site, clock)
     committer = Committer(opened.store, opened.ballast, opened.damaged)
@@ -38,7 +40,12 @@ async def open_queue(site: QueueSite, *, clock: Callable[[], float] = time.time)
             await queue.close()
 
 
+def _open(site: QueueSite) -> AbstractAsyncContextManager[SqliteQueue]:
+    refuse_options(site)
+    return open_queue(site)
+
+
 @hookimpl
 def faasd_py_register_queues(register: RegisterQueue) -> None:
     """Offer "sqlite"."""
-    register("sqlite", open_queue, CAPABILITIES)
+    register("sqlite", _open, CAPABILITIES)
