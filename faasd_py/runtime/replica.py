@@ -111,6 +111,7 @@ class Replica:
         return prepare(msgspec.structs.replace(self._site, settings=settings), names)
 
     async def _start(self, program: Program) -> None:
+        await self._check_port()
         theirs: list[int] = []
         try:
             for stream in ("stdout", "stderr"):
@@ -124,6 +125,16 @@ class Replica:
         finally:
             for fd in theirs:
                 os.close(fd)
+
+    async def _check_port(self) -> None:
+        """Whoever listens there now is a stranger: he must not be taken for the process that is to come."""
+        if self._socket:
+            return
+        try:
+            (await self._dial()()).close()
+        except PEER_ERRORS:
+            return
+        raise FunctionUnavailable(f"another process listens on port {self._port}")
 
     def _follow(self) -> None:
         for lines in self._lines:

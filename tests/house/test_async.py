@@ -201,9 +201,11 @@ def test_what_was_not_started_in_time_expires(daemon: Daemon) -> None:
 
 def test_higher_priority_goes_first(daemon: Daemon) -> None:
     """Among what waits in one function; equals keep their order."""
-    blocker = daemon.put("one/later/0.5", b"")
+    blocker = daemon.put("one/gate/priorities", b"")
+    until(lambda: daemon.ran("/gate/priorities"), what="one is running")
     for priority in (0, -10, 5, 10, 5):
         daemon.put(f"one/tell/prio{priority}", b"", {"X-Priority": str(priority)})
+    assert daemon.ask("GET", "/function/one/open/priorities").status == 200
     until(lambda: len(daemon.ran("/tell/prio")) == 5)
     order = [ran["target"].removeprefix("/tell/prio") for ran in daemon.ran("/tell/prio")]
     assert order == ["10", "5", "5", "0", "-10"]

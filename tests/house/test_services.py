@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.daemon import Daemon, alive, seconds, service
+from tests.house.daemon import Daemon, alive, free_port, seconds, service
 from tests.house.patience import until
+from tests.house.receivers import Receiver
 
 Start = Callable[..., Daemon]
 
@@ -113,3 +114,32 @@ def test_a_stop_lets_a_service_finish_its_answer(start: Start, tmp_path: Path) -
         assert daemon.stop() == 0
         assert answer.result(10).text == "later\n"
     assert daemon.family() == []
+
+
+def test_a_port_that_somebody_else_has_is_not_ours(start: Start, tmp_path: Path) -> None:
+    """A fixed port on which a stranger listens: the stranger gets no call, ours is 502 with the reason in the log."""
+    stranger = Receiver("127.0.0.1")
+    try:
+        daemon = start({"api": service(tmp_path / "0", port=stranger.port, start_timeout="1s")})
+        answers = [daemon.ask("POST", "/function/api/tell", b"secret").status for _ in range(2)]
+        assert set(answers) == {502}
+        assert stranger.got == []
+    finally:
+        stranger.close()
+    until(
+        lambda: daemon.ask("GET", "/function/api/tell").status == 200, within=20, what="the port is ours now"
+    )
+
+
+def test_a_function_with_a_fixed_port_is_replaced(start: Start, tmp_path: Path) -> None:
+    """There is a moment in which nobody listens; afterwards the new one does."""
+    daemon = start({"api": service(tmp_path / "0", port=free_port())})
+    first = pid(daemon)
+    daemon.tables["functions"]["api"]["environment"]["CHANGED"] = "yes"
+    daemon.reload()
+    until(lambda: "reloaded" in daemon.log)
+    second = until(
+        lambda: a.json()["pid"] if (a := daemon.ask("GET", "/function/api/tell")).status == 200 else 0
+    )
+    assert second != first
+    assert not alive(first) or until(lambda: not alive(first))
