@@ -17,7 +17,19 @@ class Lane:
     here.
     """
 
-    __slots__ = ("bytes", "count", "dead", "delayed", "heap", "leased", "lot", "name", "pending", "ready", "served")
+    __slots__ = (
+        "bytes",
+        "count",
+        "dead",
+        "delayed",
+        "heap",
+        "leased",
+        "lot",
+        "name",
+        "pending",
+        "ready",
+        "served",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name

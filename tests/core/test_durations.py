@@ -30,7 +30,27 @@ def test_durations_that_people_write(text, seconds):
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "10 s", "s", "-1s", -1, "1.s", "1e3s", "ten", "1m30", "10S", True, None, 1.5, "1" * 30, "٣s", "inf", "nan"]
+    "text",
+    [
+        "",
+        " ",
+        "10 s",
+        "s",
+        "-1s",
+        -1,
+        "1.s",
+        "1e3s",
+        "ten",
+        "1m30",
+        "10S",
+        True,
+        None,
+        1.5,
+        "1" * 30,
+        "٣s",
+        "inf",
+        "nan",
+    ],
 )
 def test_what_is_no_duration_is_refused_with_an_example(text):
     """One sentence that shows how and what it was."""

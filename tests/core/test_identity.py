@@ -47,7 +47,14 @@ def test_texts_that_nearly_are_ids():
     """Wrong length, wrong place of a dash, a letter that is no digit, an underscore that int() would take."""
     good = to_text(58834804275871744, 5)
     assert from_text(good, 5) is not None
-    for wrong in (good[:-1], good + "0", good.replace("-", ""), "g" + good[1:], good[:8] + good[9:] + "-", ""):
+    for wrong in (
+        good[:-1],
+        good + "0",
+        good.replace("-", ""),
+        "g" + good[1:],
+        good[:8] + good[9:] + "-",
+        "",
+    ):
         assert from_text(wrong, 5) is None
     assert from_text(good[:2] + "_" + good[3:], 5) is None
     assert from_text(" " + good[1:], 5) is None

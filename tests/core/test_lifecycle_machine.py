@@ -151,10 +151,11 @@ class Walk:
                 self.model.move(identity, Move.DUE)
         wanted = len(self.model.ids(State.DELAYED))
         with trio.fail_after(10):
-            while sum(  # noqa: ASYNC110 - a bounded poll
-                lane.delayed for lane in self.queue.stats().lanes.values()
-            ) != wanted:
+            while self.delayed() != wanted:  # noqa: ASYNC110 - a bounded poll
                 await trio.sleep(0.002)
+
+    def delayed(self):
+        return sum(lane.delayed for lane in self.queue.stats().lanes.values())
 
     async def crash(self, pick):
         """The process ends, cleanly as far as the file goes; whoever held something is gone."""
@@ -174,9 +175,13 @@ class Walk:
         figures = self.queue.stats()
         for lane in LANES:
             counted = figures.lanes.get(lane)
-            mine = [state for identity, state in self.model.state.items() if self.model.lane[identity] == lane]
+            mine = [
+                state for identity, state in self.model.state.items() if self.model.lane[identity] == lane
+            ]
             wanted = [mine.count(state) for state in (State.READY, State.LEASED, State.DELAYED, State.DEAD)]
-            assert ([counted.ready, counted.leased, counted.delayed, counted.dead] if counted else [0] * 4) == wanted
+            assert (
+                [counted.ready, counted.leased, counted.delayed, counted.dead] if counted else [0] * 4
+            ) == wanted
         assert figures.bytes == sum(record.size for record in records.values() if record.state in WAITS)
 
 
@@ -227,7 +232,11 @@ def test_any_order_of_moves_follows_the_table(backend, window, monkeypatch):
         monkeypatch.setattr(windows, "WINDOW", window)
         monkeypatch.setattr(windows, "LOW", 1)
 
-    @settings(max_examples=int(os.environ.get("EXAMPLES", "40")), deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=int(os.environ.get("EXAMPLES", "40")),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(STEPS)
     def walks(steps):
         trio.run(walk_through, backend, steps)

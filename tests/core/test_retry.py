@@ -25,7 +25,8 @@ def test_the_ceiling_doubles_up_to_the_longest(attempt, ceiling):
 
 
 @pytest.mark.parametrize(
-    ("said", "limit", "wait"), [(5, None, 5), (500, None, 120), (500, 600, 500), (700, 600, 600), (-3, None, 0)]
+    ("said", "limit", "wait"),
+    [(5, None, 5), (500, None, 120), (500, 600, 500), (700, 600, 600), (-3, None, 0)],
 )
 def test_a_function_may_say_how_long_within_limits(said, limit, wait):
     """Retry-After is clamped to max_wait unless more is allowed."""

@@ -45,7 +45,9 @@ async def work(queue):
         if random.random() < 0.2:
             await queue.settle(lease, Verdict(move=Move.RETRY, wait=0.001), Outcome(status=500))
             continue
-        await queue.settle(lease, DONE, Outcome(status=200, body=b"x"), Call(lane="callback:a", origin=lease.id))
+        await queue.settle(
+            lease, DONE, Outcome(status=200, body=b"x"), Call(lane="callback:a", origin=lease.id)
+        )
         if random.random() < 0.05:
             await queue.flush()
             tell("end", lease.id)

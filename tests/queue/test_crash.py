@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import faasd_py
 from faasd_py.core.lifecycle import State
 from faasd_py.core.outcome import DONE
 from faasd_py.queue.contract import Filter
@@ -22,7 +24,9 @@ ROUNDS = 4
 
 def run_and_kill(directory):
     """Run the child on the store, kill it at a random moment; the lines it printed."""
-    with subprocess.Popen([sys.executable, CHILD, directory], stdout=subprocess.PIPE) as child:
+    environment = {**os.environ, "PYTHONPATH": str(Path(faasd_py.__file__).parents[1])}
+    command = [sys.executable, CHILD, directory]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as child:
         assert child.stdout.readline() == b"open\n"
         time.sleep(random.uniform(0.05, 0.4))
         child.kill()

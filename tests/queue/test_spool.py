@@ -94,7 +94,9 @@ async def test_a_spool_that_cannot_be_written_refuses(tmp_path):
 
 async def test_a_full_disk_refuses_and_leaves_nothing(tmp_path):
     """Nothing half-kept."""
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], capture_output=True, check=False
+    )
     if done.returncode:
         pytest.skip("mounting a small disk is not permitted")
     try:

@@ -238,7 +238,9 @@ async def test_the_ids_of_another_store_are_unknown(site, tmp_path):
     """A number of its own is in each file, and in each id."""
     ids = await fill(site(), 1)
     other = site()
-    async with open_queue(type(other)(settings=other.settings, directory=tmp_path / "b", spool=other.spool)) as queue:
+    async with open_queue(
+        type(other)(settings=other.settings, directory=tmp_path / "b", spool=other.spool)
+    ) as queue:
         assert await queue.find(ids[0]) is None
 
 
@@ -258,7 +260,9 @@ async def test_the_books_agree_with_the_rows_after_everything(site):
             connection.execute("SELECT count(*) FROM calls WHERE lane = ? AND state = ?", (number, state)).get
             for state in (0, 1, 2, 4)
         ]
-        size = connection.execute("SELECT ifnull(sum(size), 0) FROM calls WHERE lane = ? AND state < 3", (number,)).get
+        size = connection.execute(
+            "SELECT ifnull(sum(size), 0) FROM calls WHERE lane = ? AND state < 3", (number,)
+        ).get
         assert figures == [*counted, size]
     connection.close()
 

@@ -91,7 +91,11 @@ class MemoryQueue(Road):
         before = math.inf if which.before is None else self._keys.key(which.before) or 0
         for key in reversed(list(self._books)):
             book = self._books[key]
-            if key < before and which.state in {None, book.state} and which.lane in {None, book.entry.lane.name}:
+            if (
+                key < before
+                and which.state in {None, book.state}
+                and which.lane in {None, book.entry.lane.name}
+            ):
                 yield book
 
     async def forget(self, call: str) -> State | None:

@@ -177,7 +177,11 @@ class Road:
         self._keep_result(book, outcome)
         if outcome is not None or entry.phase is Phase.STARTED:
             line = Attempt(
-                number=entry.attempts, started_at=began, duration=duration, status=status, reason=verdict.reason
+                number=entry.attempts,
+                started_at=began,
+                duration=duration,
+                status=status,
+                reason=verdict.reason,
             )
             book.history = (*book.history, line)[-HISTORY:]
 
@@ -260,7 +264,12 @@ class Road:
             now = self._clock()
             for key in self._due.passed(now):
                 book = self._books.get(key)
-                if book is not None and book.state is State.DELAYED and book.due is not None and book.due <= now:
+                if (
+                    book is not None
+                    and book.state is State.DELAYED
+                    and book.due is not None
+                    and book.due <= now
+                ):
                     book.entry.lane.delayed -= 1
                     book.state = after(book.state, Move.DUE)
                     self._ready(book)

@@ -23,7 +23,7 @@ _REQUEUE: Final = (
     "UPDATE calls SET state = ?, rank = ?, attempts = 0, flags = flags & ~1, finished = NULL, reason = NULL,"
     " keep = NULL WHERE key = ?"
 )
-_WAITING: Final = f"SELECT {rows.WAITING_COLUMNS} FROM calls WHERE calls.key = ?"
+_WAITING: Final = f"SELECT {rows.WAITING_COLUMNS} FROM calls WHERE calls.key = ?"  # noqa: S608
 
 
 class Cancel(Ask):
@@ -96,7 +96,9 @@ class Requeue(Ask):
             if was is State.DEAD:
                 self._requeue(store, row)
 
-    def _requeue(self, store: Store, row: tuple[int, int, int, int, int, int, int, bytes, bytes, bytes | None]) -> None:
+    def _requeue(
+        self, store: Store, row: tuple[int, int, int, int, int, int, int, bytes, bytes, bytes | None]
+    ) -> None:
         lane = LaneRef(row[1])
         try:
             read = rows.waiting(row, store.shelf)
@@ -108,7 +110,9 @@ class Requeue(Ask):
         store.execute(_REQUEUE, (int(state), place, read.key))
         store.figures.moved(lane, State.DEAD, state, size=read.size)
         self._moved.append(
-            rows.Waiting(read.key, read.lane, place, 0, read.flags & ~1, read.size, read.kept, read.history, read.call)
+            rows.Waiting(
+                read.key, read.lane, place, 0, read.flags & ~1, read.size, read.kept, read.history, read.call
+            )
         )
 
     def land(self) -> None:

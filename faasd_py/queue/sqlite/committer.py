@@ -156,9 +156,7 @@ class Committer:
             logger.warning("a transaction failed, its calls are tried one by one: %s", error)
             self._one_by_one(batch)
 
-    def _transact(
-        self, puts: list[Put], starts: list[Start], settles: list[Settle], asks: list[Ask]
-    ) -> None:
+    def _transact(self, puts: list[Put], starts: list[Start], settles: list[Settle], asks: list[Ask]) -> None:
         store = self._store
         with store.transaction():
             if puts:
@@ -208,7 +206,9 @@ class Committer:
             self._suffer(error)
             self._refuse([job])
         except Exception as error:
-            job.error = error if isinstance(error, FaasdError) else QueueUnavailable(f"it cannot be kept: {error}")
+            job.error = (
+                error if isinstance(error, FaasdError) else QueueUnavailable(f"it cannot be kept: {error}")
+            )
             if job.kind == SETTLE:
                 logger.critical("the end of a call cannot be recorded; it will run again", exc_info=error)
                 job.error = None

@@ -66,7 +66,10 @@ class Reader:
         key = self._keys.key(call)
         if key is not None and self._execute("SELECT 1 FROM calls WHERE key = ?", (key,)):
             return [key]
-        return [row[0] for row in self._execute("SELECT key FROM calls WHERE call_id = ? ORDER BY key DESC", (call,))]
+        return [
+            row[0]
+            for row in self._execute("SELECT key FROM calls WHERE call_id = ? ORDER BY key DESC", (call,))
+        ]
 
     def record(self, key: int, picture: Picture) -> Record | None:
         """The record of a call."""
@@ -88,7 +91,13 @@ class Reader:
         return [row[0] for row in found if row[0] not in picture.held][:limit]
 
     def _select(
-        self, columns: str, lane: int | None, state: State | None, before: int | None, limit: int, picture: Picture
+        self,
+        columns: str,
+        lane: int | None,
+        state: State | None,
+        before: int | None,
+        limit: int,
+        picture: Picture,
     ) -> list[tuple[Any, ...]]:
         where, values = ["1"], []
         if lane is not None:
@@ -103,7 +112,9 @@ class Reader:
         return self._execute(statement, (*values, limit))
 
     def _record(self, row: Sequence[Any], picture: Picture) -> Record:
-        key, state, _rank, due, attempts, size, call_id, head, started, finished, status, reason, history = row
+        key, state, _rank, due, attempts, size, call_id, head, started, finished, status, reason, history = (
+            row
+        )
         if key in picture.held:
             state, attempts = State.LEASED, picture.held[key]
         elif key in picture.fused:
@@ -119,7 +130,7 @@ class Reader:
     def request(self, key: int) -> Call | None:
         """The call as it was put, unless its body was removed."""
         found = self._execute(
-            f"SELECT flags, head, {rows.BODY} FROM calls WHERE calls.key = ?",
+            f"SELECT flags, head, {rows.BODY} FROM calls WHERE calls.key = ?",  # noqa: S608
             (key,),
         )
         if not found:

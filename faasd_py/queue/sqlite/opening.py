@@ -16,7 +16,7 @@ from faasd_py.core.errors import QueueBroken
 from faasd_py.core.lifecycle import State
 from faasd_py.hookspecs import QueueSite
 from faasd_py.queue.keys import Keys
-from faasd_py.queue.spool import Shelf, Spool
+from faasd_py.queue.spool import Shelf, Spool, sync_directory
 from faasd_py.queue.sqlite import schema
 from faasd_py.queue.sqlite.ballast import Ballast
 from faasd_py.queue.sqlite.refill import oldest
@@ -25,9 +25,7 @@ from faasd_py.queue.sqlite.store import Store
 from faasd_py.queue.sqlite.upkeep import next_due
 
 FILE: Final = "queue.sqlite"
-_RECOVER: Final = (
-    f"UPDATE calls SET state = {State.READY:d}, flags = flags | {schema.CRASHED} WHERE state = {State.LEASED:d}"  # noqa: S608
-)
+_RECOVER: Final = f"UPDATE calls SET state = {State.READY:d}, flags = flags | {schema.CRASHED} WHERE state = {State.LEASED:d}"  # noqa: S608
 logger: Final = logging.getLogger("faasd_py.queue")
 
 
@@ -55,6 +53,7 @@ def open_store(site: QueueSite, clock: Callable[[], float]) -> Opened:
     """
     site.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = site.directory / FILE
+    new = not path.exists()
     ballast = Ballast(site.directory / "reserve")
     if _marker(path).exists():
         _salvage(path)
@@ -64,6 +63,9 @@ def open_store(site: QueueSite, clock: Callable[[], float]) -> Opened:
         logger.error("%s: is damaged: %s", path, error)  # noqa: TRY400 - a sentence, not a traceback
         _salvage(path)
         opened = _explained(path, site, ballast, clock)
+    if new:
+        sync_directory(site.directory)
+        sync_directory(site.directory.parent)
     Spool(site.spool).sweep()
     return opened
 
@@ -133,14 +135,18 @@ def _store(
     connection: apsw.Connection, shelf: Shelf, settings: QueueSettings, clock: Callable[[], float]
 ) -> Store:
     node = _one(connection, "SELECT value FROM meta WHERE name = 'node'")
-    last = _one(connection, "SELECT max(value, ifnull((SELECT max(key) FROM calls), 0)) FROM meta WHERE name = 'last'")
+    last = _one(
+        connection, "SELECT max(value, ifnull((SELECT max(key) FROM calls), 0)) FROM meta WHERE name = 'last'"
+    )
     return Store(connection, shelf, Keys(node, last), clock, settings.idempotency_window)
 
 
 def _sweep(connection: apsw.Connection, shelf: Shelf) -> None:
     """Remove the files of bodies that nobody needs: the crash came between the commit and their removal."""
     for key in shelf.present():
-        row = connection.execute("SELECT state FROM calls WHERE key = ? AND flags & ?", (key, schema.SHELVED)).fetchone()
+        row = connection.execute(
+            "SELECT state FROM calls WHERE key = ? AND flags & ?", (key, schema.SHELVED)
+        ).fetchone()
         if row is None or row[0] in {State.DONE, State.CANCELLED}:
             shelf.remove(key)
 

@@ -49,7 +49,13 @@ class SqliteQueue(Road):
         self.upkeep = Upkeep(clock, settings.max_results_bytes, opened.next_due)
         keys: Keys = opened.store.keys
         super().__init__(
-            settings, keys, opened.store.shelf, committer, clock, self.upkeep.notice_due, self.upkeep.notice_surplus
+            settings,
+            keys,
+            opened.store.shelf,
+            committer,
+            clock,
+            self.upkeep.notice_due,
+            self.upkeep.notice_surplus,
         )
         self._reader = Reader(opened.path, keys, opened.store.shelf)
         self._reading = trio.CapacityLimiter(1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from faasd_py.queue.sqlite.windows import Windows
 
 _READ: Final = (
-    f"SELECT {rows.WAITING_COLUMNS} FROM calls"
+    f"SELECT {rows.WAITING_COLUMNS} FROM calls"  # noqa: S608
     f" WHERE lane = ? AND state = {State.READY:d} AND (rank, key) > (?, ?) ORDER BY rank, key LIMIT ?"
 )
 _NEXT: Final = (

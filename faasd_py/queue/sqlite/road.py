@@ -87,7 +87,9 @@ class Road(Windows):
         if spooled is not None:
             place = Spooled(path=str(self._shelf.path(key)), size=spooled.size)
             call = msgspec.structs.replace(call, body=place)
-        entry = Entry(key, self._keys.text(key), lane, rank.of_key(call.priority, key), call, call.size, flags=flags)
+        entry = Entry(
+            key, self._keys.text(key), lane, rank.of_key(call.priority, key), call, call.size, flags=flags
+        )
         due = call.not_before
         if due is not None and due > now:
             job = self._later(entry, lane, head, due)

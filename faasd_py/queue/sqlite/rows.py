@@ -16,7 +16,7 @@ from faasd_py.queue.sqlite.schema import APART, SHELVED
 INLINE: Final = 1024
 HISTORY: Final = 20
 """Attempts that are remembered one by one; older ones only count."""
-BODY: Final = f"CASE WHEN flags & {APART} THEN (SELECT body FROM bodies WHERE bodies.key = calls.key) END"
+BODY: Final = f"CASE WHEN flags & {APART} THEN (SELECT body FROM bodies WHERE bodies.key = calls.key) END"  # noqa: S608
 WAITING_COLUMNS: Final = (
     f"key, lane, rank, attempts, flags, size, ifnull(kept, 0), ifnull(history, x''), head, {BODY}"
 )
@@ -45,7 +45,10 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
 
 def lane_number(name: str, node: int) -> int:
     """The lane's number in a store: a digest of its name with the store's own key, so no table is asked for it."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=8, key=node.to_bytes(8, "big")).digest(), "big") >> 1
+    return (
+        int.from_bytes(blake2b(name.encode(), digest_size=8, key=node.to_bytes(8, "big")).digest(), "big")
+        >> 1
+    )
 
 
 def pack(call: Call) -> tuple[bytes, bytes | None, int]:

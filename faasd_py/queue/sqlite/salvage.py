@@ -17,6 +17,7 @@ import apsw
 
 from faasd_py.core.errors import QueueBroken
 from faasd_py.core.lifecycle import State
+from faasd_py.queue.spool import sync_directory
 from faasd_py.queue.sqlite import rows, schema
 from faasd_py.queue.sqlite.figures import Figures
 from faasd_py.queue.sqlite.upkeep import LaneRef
@@ -46,6 +47,7 @@ def salvage(path: Path) -> Path:
             Path(f"{path}{ending}").rename(f"{kept}{ending}")
     _remove(path)
     fresh.rename(path)
+    sync_directory(path.parent)
     logger.error(
         "%s was damaged: %d calls were saved, pages were unreadable in %d places; the damaged file is kept as %s",
         path, saved, lost, kept,
@@ -110,7 +112,10 @@ class _Walk:
         last = -1
         while True:
             try:
-                page = self._read(f"SELECT {columns} FROM {name} WHERE key > ? ORDER BY key LIMIT {_STEP}", last)  # noqa: S608
+                page = self._read(
+                    f"SELECT {columns} FROM {name} WHERE key > ? ORDER BY key LIMIT {_STEP}",  # noqa: S608
+                    last,
+                )
             except _DAMAGE:
                 yield from (single := self._singly(name, columns, last))
                 if single:
@@ -135,7 +140,10 @@ class _Walk:
         """The rows above a key, up to the first that cannot be read."""
         found: list[Sequence[Any]] = []
         with suppress(*_DAMAGE):
-            for row in self.source.execute(f"SELECT {columns} FROM {name} WHERE key > ? ORDER BY key", (last,)):  # noqa: S608
+            for row in self.source.execute(
+                f"SELECT {columns} FROM {name} WHERE key > ? ORDER BY key",  # noqa: S608
+                (last,),
+            ):
                 found.append(row)
                 if len(found) == _STEP:
                     break
@@ -170,7 +178,8 @@ def _calls(walk: _Walk, target: apsw.Connection, node: int) -> int:
             name = rows.unpack_head(head).lane
         except (rows.Damaged, TypeError) as error:
             target.execute(
-                "INSERT OR IGNORE INTO quarantine VALUES (?, NULL, ?, ?, ?, NULL)", (key, time.time(), str(error), head)
+                "INSERT OR IGNORE INTO quarantine VALUES (?, NULL, ?, ?, ?, NULL)",
+                (key, time.time(), str(error), head),
             )
             continue
         lane = LaneRef(rows.lane_number(name, node), name)

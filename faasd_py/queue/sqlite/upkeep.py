@@ -27,7 +27,7 @@ SWEEP: Final = 60.0
 PAUSE: Final = 0.5
 """After a failure."""
 _DUE: Final = (
-    f"SELECT {rows.WAITING_COLUMNS} FROM calls"
+    f"SELECT {rows.WAITING_COLUMNS} FROM calls"  # noqa: S608
     f" WHERE state = {State.DELAYED:d} AND due <= ? ORDER BY due LIMIT {STEP}"
 )
 _NEXT: Final = f"SELECT due FROM calls WHERE state = {State.DELAYED:d} ORDER BY due LIMIT 1"  # noqa: S608
@@ -99,7 +99,10 @@ class Sweep(Ask):
             remove(store, row)
             self._removed.append((row[1], State(row[2])))
         surplus = self._trim(store)
-        store.execute(f"DELETE FROM keyed WHERE (lane, name) IN (SELECT lane, name FROM keyed WHERE until <= ? LIMIT {STEP})", (now,))  # noqa: S608
+        store.execute(
+            f"DELETE FROM keyed WHERE (lane, name) IN (SELECT lane, name FROM keyed WHERE until <= ? LIMIT {STEP})",  # noqa: S608
+            (now,),
+        )
         store.execute("DELETE FROM lanes WHERE NOT (ready OR leased OR delayed OR dead OR bytes OR kept)")
         self.more = len(old) == STEP or surplus
 

@@ -90,7 +90,11 @@ class Windows:
                 lane.left_beyond(entry.key)
 
     def refilled(
-        self, lane: SqliteLane, mark: tuple[int, int], found: list[rows.Waiting], damaged: list[tuple[int, str]]
+        self,
+        lane: SqliteLane,
+        mark: tuple[int, int],
+        found: list[rows.Waiting],
+        damaged: list[tuple[int, str]],
     ) -> None:
         """A refill landed."""
         gone, lane.gone = lane.gone or set(), None

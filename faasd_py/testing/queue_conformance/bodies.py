@@ -128,7 +128,9 @@ class BodyConformance(Ground):
         async with self.opened() as queue:
             await queue.put(CALL)
             body = await self.spooled(b"z" * LARGE)
-            await queue.settle(await begin(queue), Verdict(move=Move.DONE), ANSWER, call(lane="callback:a", body=body))
+            await queue.settle(
+                await begin(queue), Verdict(move=Move.DONE), ANSWER, call(lane="callback:a", body=body)
+            )
             lease = await take(queue, "callback:a")
             assert await _read(lease.call) == b"z" * LARGE
             assert not await trio.Path(body.path).exists()

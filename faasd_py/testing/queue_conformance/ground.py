@@ -53,9 +53,7 @@ class Ground:
         """
         copy = self.directory / "after-crash"
         shutil.copytree(self.directory / "state", copy)
-        return self.open_queue(
-            msgspec.structs.replace(site, directory=copy / "queue", spool=copy / "spool")
-        )
+        return self.open_queue(msgspec.structs.replace(site, directory=copy / "queue", spool=copy / "spool"))
 
     def site(self, **settings: Any) -> QueueSite:
         """The site of this test, with settings other than the defaults."""

@@ -90,7 +90,14 @@ class InspectionConformance(Ground):
         """Whatever the text looks like."""
         async with self.opened() as queue:
             needs(queue, "inspect")
-            for text in ("", "x", "é", "0" * 36, "01a20be2-b296-7000-8352-8f3bed41398d", "'; DROP TABLE calls"):
+            for text in (
+                "",
+                "x",
+                "é",
+                "0" * 36,
+                "01a20be2-b296-7000-8352-8f3bed41398d",
+                "'; DROP TABLE calls",
+            ):
                 assert await queue.find(text) is None
                 assert await queue.request(text) is None
                 assert await queue.result(text) is None

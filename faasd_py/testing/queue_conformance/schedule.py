@@ -69,7 +69,9 @@ class ScheduleConformance(Ground):
             needs(queue, "delay", "inspect")
             accepted = await queue.put(CALL)
             before = time.time()
-            await queue.settle(await begin(queue), Verdict(move=Move.RETRY, wait=0.1, reason="status"), FAILED)
+            await queue.settle(
+                await begin(queue), Verdict(move=Move.RETRY, wait=0.1, reason="status"), FAILED
+            )
             record = await stands(queue, accepted.id)
             assert record.state in {State.DELAYED, State.READY}
             if record.state is State.DELAYED:
