@@ -18,7 +18,7 @@ from typing import Any, Final
 import trio
 
 from faasd_py.core.errors import FunctionUnavailable
-from faasd_py.runtime import spawner
+from faasd_py.runtime import session, spawner
 from faasd_py.runtime.child import Child
 from faasd_py.runtime.pump import Pump
 
@@ -128,10 +128,8 @@ class Helper:
             return
         self._disconnect()
         log.error("%s (pid %d); another is started with the next call", LOST, self.pid)
+        session.end(self.pid)
         for child in list(self.children.values()):
-            if child.pid:
-                with suppress(OSError):
-                    os.killpg(child.pid, signal.SIGKILL)
             child.failure = LOST
             self._gone(child)
             child.on_end()
@@ -155,6 +153,7 @@ class Helper:
             with trio.CancelScope(shield=True):
                 await trio.lowlevel.wait_readable(pidfd)
             os.waitpid(self.pid, os.WNOHANG)  # noqa: ASYNC222 - does not block
+            session.end(self.pid)
         finally:
             os.close(pidfd)
 
@@ -164,5 +163,5 @@ def _start(wire: int, null: int) -> int:
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in ((0, null), (1, null), (3, wire))]
     return os.posix_spawn(
         sys.executable, argv, {"PATH": os.defpath},
-        file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=(signal.SIGPIPE,),
+        file_actions=actions, setsid=True, setsigmask=(), setsigdef=(signal.SIGPIPE,),
     )  # fmt: skip

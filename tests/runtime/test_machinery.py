@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from faasd_py.core.errors import FunctionUnavailable
 from faasd_py.runtime.machinery import open_machinery
 from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.process import open_fork
+from faasd_py.runtime.session import members
 from faasd_py.testing.recorder import Recorder
 from faasd_py.testing.runtime_conformance import request
 
@@ -129,6 +131,20 @@ async def test_a_helper_that_dies(machinery, tmp_path, caplog):
         await runtime.invoke(request("x", b"again"), reply)
     assert reply.body == b"again"
     assert old not in machinery.helpers
+
+
+async def test_a_helper_that_dies_at_any_moment(machinery):
+    """Also processes that it had not yet reported are ended, and every call hears of it."""
+    for _ in range(10):
+        started = [await spawned(machinery, shell("sleep 1000 & sleep 1000")) for _ in range(3)]
+        helpers = machinery.helpers
+        await trio.sleep(random.random() * 0.01)
+        for helper in helpers:
+            os.kill(helper, signal.SIGKILL)
+        for each in started:
+            await each.ended.wait()
+            assert each.child.failure
+        await eventually(lambda helpers=helpers: not any(members(helper) for helper in helpers))
 
 
 async def test_a_helper_ignores_signals_meant_for_the_daemon(machinery):

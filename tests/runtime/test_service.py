@@ -138,7 +138,7 @@ async def test_never_ready(machinery, tmp_path):
 
 async def test_never_ready_by_its_path(machinery, tmp_path):
     """The reason names the path and the status."""
-    async with served(machinery, tmp_path, command=SERVE, ready_path="/x", start_timeout=Duration(0.3), smallest=0) as call:
+    async with served(machinery, tmp_path, command=SERVE, ready_path="/x", smallest=0) as call:
         assert (await call()).status == 200
     failing = script(READY_LATER.replace("> 2", "> 2000"))
     async with served(machinery, tmp_path, command=failing, ready_path="/x", start_timeout=Duration(0.3), smallest=0) as call:

@@ -14,6 +14,7 @@ import trio
 from faasd_py.core.errors import FunctionUnavailable
 from faasd_py.runtime.process import open_fork, open_stream
 from faasd_py.runtime.service import open_service
+from faasd_py.runtime.session import members
 from faasd_py.testing.recorder import Pieces, Recorder
 from faasd_py.testing.runtime_conformance import SUBJECT, Gone, request
 
@@ -45,6 +46,7 @@ def body(dice):
 @pytest.mark.parametrize("seed", range(3))
 async def test_weather(machinery, tmp_path, seed):
     """Whatever happens to calls, nothing of them is left, nothing unexpected is raised, and the next call works."""
+    helpers: set[int] = set()
     dice, before = random.Random(seed), pipes()
     async with AsyncExitStack() as stack:
         runtimes = []
@@ -64,8 +66,10 @@ async def test_weather(machinery, tmp_path, seed):
                 await runtime.invoke(invocation, Recorder(failing))
 
         async def disturb():
-            await trio.sleep(0.3)
-            os.kill(machinery.helpers[0], signal.SIGKILL)
+            for _ in range(3):
+                await trio.sleep(0.1)
+                helpers.update(machinery.helpers)
+                os.kill(machinery.helpers[0], signal.SIGKILL)
 
         with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
@@ -79,6 +83,7 @@ async def test_weather(machinery, tmp_path, seed):
         await cat.invoke(request("x", b"fair again"), reply)
         assert reply.body == b"fair again"
     await eventually(lambda: machinery.children == [])
+    await eventually(lambda: not [pid for helper in helpers for pid in members(helper) if pid not in machinery.helpers])
     assert pipes() <= before
 
 
