@@ -341,3 +341,42 @@ async def test_nothing_is_left_behind(server, caplog):
         async with connect([server.url]) as client:
             await client.flush(5)
     assert caplog.text == ""
+
+
+async def test_wrong_subscriptions_are_refused(client):
+    """A coroutine function would never run, and less than one message is none."""
+
+    async def deliver(message):
+        pass
+
+    with pytest.raises(ValueError, match="plain function"):
+        client.subscribe("a", deliver)
+    with pytest.raises(ValueError, match="at least 1"):
+        client.subscribe("a", print, max_messages=0)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"ping_interval": 0},
+        {"reconnect_wait": -1.0},
+        {"max_pending": 0},
+        {"inbox_prefix": "a b"},
+        {"connect_timeout": float("nan")},
+    ],
+)
+async def test_options_that_make_no_sense(option):
+    """Refused before anything is tried."""
+    with pytest.raises(ValueError, match="|".join([*option, "subject"])):
+        async with connect(["127.0.0.1:1"], **option):
+            pass
+
+
+async def test_any_number_of_flushes_at_once(tmp_path, nats_server):
+    """They are no sign of a dead server, however the pinger falls between them."""
+    async with open_server(tmp_path) as server, connect([server.url], ping_interval=0.01) as client:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3000):
+                nursery.start_soon(client.flush, 20)
+            await trio.sleep(0.03)
+        assert client.reconnects == 0

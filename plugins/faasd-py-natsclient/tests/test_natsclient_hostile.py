@@ -6,7 +6,15 @@ import socket
 import pytest
 import trio
 
-from faasd_py_natsclient import AuthRefused, BufferFull, ConnectFailed, Disconnected, RequestTimeout, connect
+from faasd_py_natsclient import (
+    AuthRefused,
+    BadHeader,
+    BufferFull,
+    ConnectFailed,
+    Disconnected,
+    RequestTimeout,
+    connect,
+)
 from faasd_py_natsclient.dial import _refuse_ourselves
 
 QUICK = {"connect_timeout": 0.3, "reconnect_wait": 0.05, "close_timeout": 0.05}
@@ -248,3 +256,32 @@ async def test_a_socket_connected_to_itself_is_nobody():
         stream = await trio.open_tcp_stream(*listener.getsockname())
         _refuse_ourselves(stream.socket)
         await stream.aclose()
+
+
+async def test_a_server_without_headers_gets_none(fake):
+    """One from before 2.2 would take HPUB for an error and hang up."""
+
+    async def behave(peer):
+        await peer.let_in(b'INFO {"version":"2.1.9"}\r\n')
+        await peer.gone()
+
+    async with fake(behave) as url, connect([url], **QUICK) as client:
+        with pytest.raises(BadHeader, match="too old for headers"):
+            client.publish("a", b"", headers={"A": "b"})
+
+
+async def test_many_flushes_and_a_slow_server(fake):
+    """Hundreds of unanswered round trips are one unanswered ping to the watchdog."""
+
+    async def behave(peer):
+        await peer.let_in()
+        await peer.hear(b"PING\r\n" * 100)
+        await trio.sleep(0.15)
+        await peer.say(b"PONG\r\n" * 101)
+        await peer.gone()
+
+    async with fake(behave) as url, connect([url], ping_interval=0.1, **QUICK) as client:
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(client.flush, 5)
+        assert client.reconnects == 0

@@ -106,3 +106,10 @@ def test_a_cluster_is_discovered():
     assert [s.host for s in pool.servers] == ["a.example", "b.example"]
     pool.discover([], name)
     assert [s.host for s in pool.servers] == ["a.example", "b.example"]
+
+
+def test_numbers_of_a_numbered_server_are_checked_as_they_are():
+    """A certificate's name is borrowed from a name only."""
+    pool = Pool(["tls://10.0.0.1:1"], shuffle=still)
+    pool.discover(["10.0.0.2:2"], pool.servers[0])
+    assert pool.servers[1].tls_name == ""

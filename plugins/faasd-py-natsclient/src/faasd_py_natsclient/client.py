@@ -6,6 +6,7 @@ It owns no task. `connect` runs links one after another and tells the client of 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import logging
 import re
@@ -16,6 +17,7 @@ import trio
 
 from faasd_py_natsclient import encode, subjects
 from faasd_py_natsclient.errors import (
+    BadHeader,
     BufferFull,
     Closed,
     Disconnected,
@@ -47,7 +49,7 @@ class Client:
         self.on_reconnected: list[Callable[[], None]] = []
         self.on_error: list[Callable[[str], None]] = []
         self.learn: Callable[[ServerInfo], None] = lambda _: None
-        self.server_info = ServerInfo()
+        self.server_info = ServerInfo(headers=True)
         self.max_payload = self.server_info.max_payload
         self.reconnects = 0
         self._options = options
@@ -81,6 +83,8 @@ class Client:
 
     def _encode(self, subject: str, data: bytes, reply: bytes, headers: Mapping[str, str] | None) -> bytes:
         block = encode_headers(headers) if headers else b""
+        if block and not self.server_info.headers:
+            raise BadHeader("this server is too old for headers")
         size = len(block) + len(data)
         if size > self.max_payload:
             raise PayloadTooLarge(f"a message of {size} bytes: the server takes {self.max_payload}")
@@ -179,7 +183,10 @@ class Client:
         Raises:
             Closed: there is no connection to come.
             BadSubject: the subject or group is none.
+            ValueError: `deliver` is a coroutine function, or `max_messages` less than 1.
         """
+        if inspect.iscoroutinefunction(deliver) or (max_messages is not None and max_messages < 1):
+            raise ValueError("subscribe: deliver is a plain function, and max_messages at least 1")
         self._raise_closed()
         pattern, group = subjects.pattern(subject), subjects.queue_group(queue) if queue else b""
         made = Subscription(

@@ -46,6 +46,8 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """A client, connected when the block begins.
 
+    Lost servers are the client's own business (`Client.on_disconnected`); the block hears of them only as said below.
+
     Args:
         servers: `nats://user:password@host:port`, `tls://…`, `nats://token@host` or `host:port`; tried in random order.
         name: what the server's operator sees.
@@ -70,6 +72,7 @@ async def connect(
         AuthRefused: a server refused the credentials; also later, out of the block, after a reconnect.
         Closed: out of the block: every server was given up (`max_reconnect`).
         BadServer: an address is none.
+        BadSubject, ValueError: an option makes no sense.
     """
     options = Options(
         name=name,

@@ -115,9 +115,14 @@ class Link:
         await trio.sleep(0.1)
 
     async def _watch(self) -> None:
-        """A server that leaves too many pings unanswered is gone, whatever TCP believes."""
+        """A server that leaves too many of these pings unanswered is gone, whatever TCP believes.
+
+        Only these count: any number of `round_trip`s may be under way at once.
+        """
+        unanswered: list[int] = []
         while True:
             await trio.sleep(self._options.ping_interval)
-            if self._pings_sent - self._pongs_seen >= self._options.pings_out:
-                self.lose(f"{self._options.pings_out} pings without an answer")
-            self._ping()
+            unanswered = [number for number in unanswered if number > self._pongs_seen]
+            if len(unanswered) >= self._options.pings_out:
+                self.lose(f"{len(unanswered)} pings without an answer")
+            unanswered.append(int(self._ping()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 
+from faasd_py_natsclient.subjects import literal
+
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Options:
@@ -25,3 +27,10 @@ class Options:
     max_pending: int = 8 * 1024 * 1024
     discover: bool = True
     inbox_prefix: str = "_INBOX"
+
+    def __post_init__(self) -> None:
+        """What would never work is refused before it is tried."""
+        literal(self.inbox_prefix)
+        for name in ("reconnect_wait", "ping_interval", "connect_timeout", "pings_out", "max_pending"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: more than 0, not {getattr(self, name)!r}")

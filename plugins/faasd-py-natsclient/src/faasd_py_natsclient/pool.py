@@ -114,7 +114,7 @@ def _kin(server: Server, current: Server) -> Server:
     server.tls = current.tls
     server.user, server.password, server.token = current.user, current.password, current.token
     if _is_number(server.host):
-        server.tls_name = current.tls_name or current.host
+        server.tls_name = current.tls_name or ("" if _is_number(current.host) else current.host)
     return server
 
 

@@ -271,6 +271,6 @@ async def _together(server: NatsServer, n: int) -> bool:
 async def _replicates(client: Client, n: int) -> bool:
     """A stream with as many replicas as there are servers can be made; it is removed again."""
     config = {"name": PROBE, "subjects": [PROBE], "storage": "memory", "num_replicas": n}
-    made = await client.request(f"$JS.API.STREAM.CREATE.{PROBE}", json.dumps(config).encode(), timeout=5)
-    await client.request(f"$JS.API.STREAM.DELETE.{PROBE}", b"", timeout=5)
+    made = await client.request(f"$JS.API.STREAM.CREATE.{PROBE}", json.dumps(config).encode(), timeout=0.5)
+    await client.request(f"$JS.API.STREAM.DELETE.{PROBE}", b"", timeout=0.5)
     return b'"error"' not in made.data
