@@ -217,7 +217,7 @@ async def test_a_grandchild_without_our_pipes(machinery, tmp_path):
     async with forked(machinery, command) as call:
         await call()
         await eventually(lambda: not running(int(pid_file.read_text())))
-        assert machinery.children == []
+        await eventually(lambda: machinery.children == [])
 
 
 async def test_a_grandchild_that_left_the_group(machinery, tmp_path):
