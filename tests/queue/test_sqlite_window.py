@@ -137,7 +137,7 @@ async def test_idle_lanes_are_forgotten_and_found_again(site):
         await queue.put(CALL)
         await queue.settle(await take(queue), DONE)
         await queue.flush()
-        queue.forget_idle()
+        queue.tidy()
         assert LANE not in queue.stats().lanes
         await queue.put(CALL)
         assert (await take(queue)).call == CALL

@@ -51,9 +51,11 @@ class MemoryQueue(Road):
         await trio.lowlevel.checkpoint()
         books = self._matching(call)
         found = [book.state for book in books]
-        for book in books:
-            if book.state in {State.READY, State.DELAYED, State.DEAD}:
-                self._cancel(book)
+        waiting = [book for book in books if book.state in {State.READY, State.DELAYED}]
+        if not waiting and State.LEASED not in found:
+            waiting = [book for book in books if book.state is State.DEAD][:1]
+        for book in waiting:
+            self._cancel(book)
         return next((state for state in _LOUDEST if state in found), found[0] if found else None)
 
     def _cancel(self, book: Book) -> None:

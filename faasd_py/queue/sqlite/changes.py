@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Final
 
-from faasd_py.core.lifecycle import TABLE, Move, State, after
+from faasd_py.core.lifecycle import Move, State, after
 from faasd_py.queue import rank
 from faasd_py.queue.sqlite import rows
 from faasd_py.queue.sqlite.jobs import Ask
@@ -27,15 +27,16 @@ _WAITING: Final = f"SELECT {rows.WAITING_COLUMNS} FROM calls WHERE calls.key = ?
 
 
 class Cancel(Ask):
-    """Frozen calls that wait or are dead are CANCELLED; `found` says how they stood."""
+    """Frozen calls that stand in one of some states are CANCELLED; `found` says how each stood."""
 
-    __slots__ = ("_frozen", "_fused", "_keep", "_moved", "_road", "found")
+    __slots__ = ("_frozen", "_fused", "_keep", "_moved", "_road", "_states", "found")
 
-    def __init__(self, road: Road, frozen: Sequence[int], keep: float) -> None:
+    def __init__(self, road: Road, frozen: Sequence[int], states: Container[State], keep: float) -> None:
         super().__init__()
         self._road = road
         self._frozen = frozen
         self._fused = road.fused(frozen)
+        self._states = states
         self._keep = keep
         self.found: dict[int, State] = {}
 
@@ -52,7 +53,7 @@ class Cancel(Ask):
         key, lane, stands, size, flags, _kept = row
         was = State(stands)
         self.found[key] = seen = State.READY if key in self._fused else was
-        if (seen, Move.CANCEL) not in TABLE:
+        if seen not in self._states:
             return
         now = store.clock()
         state = after(seen, Move.CANCEL)
@@ -128,23 +129,26 @@ class Requeue(Ask):
 class Purge(Ask):
     """Frozen calls are removed altogether."""
 
-    __slots__ = ("_frozen", "_fused", "_moved", "_road")
+    __slots__ = ("_frozen", "_fused", "_moved", "_road", "_state")
 
-    def __init__(self, road: Road, frozen: Sequence[int]) -> None:
+    def __init__(self, road: Road, frozen: Sequence[int], state: State | None) -> None:
         super().__init__()
         self._road = road
         self._frozen = frozen
         self._fused = road.fused(frozen)
+        self._state = state
 
     def run(self, store: Store) -> None:
-        """One after the other; one that a worker has by now stays."""
+        """One after the other; one that a worker has by now, or that is in another state than was meant, stays."""
         self._moved: list[tuple[int, int, State, int]] = []
         for key in self._frozen:
             row = store.execute(_STANDS, (key,)).fetchone()
-            if row is None or (row[2] == State.LEASED and key not in self._fused):
+            if row is None:
+                continue
+            seen = State.READY if key in self._fused else State(row[2])
+            if seen is State.LEASED or self._state not in {None, seen}:
                 continue
             remove(store, row)
-            seen = State.READY if key in self._fused else State(row[2])
             self._moved.append((key, row[1], seen, row[3]))
 
     def land(self) -> None:

@@ -37,6 +37,9 @@ CAPABILITIES: Final = Capabilities(
 )
 _LOUDEST: Final = (State.LEASED, State.READY, State.DELAYED, State.DEAD)
 """What cancelling several calls reports, if any of them stood there."""
+_WAITING: Final = frozenset({State.READY, State.DELAYED})
+_ALIVE: Final = frozenset({State.READY, State.DELAYED, State.LEASED})
+_CANCELLABLE: Final = frozenset({State.READY, State.DELAYED, State.DEAD})
 T = TypeVar("T")
 
 
@@ -104,16 +107,21 @@ class SqliteQueue(Road):
         keys = await self._ask(self._reader.matching, call)
         if not keys:
             return None
+        found = await self._cancel(keys, _WAITING if len(keys) > 1 else _CANCELLABLE)
+        if len(keys) > 1 and not _ALIVE.intersection(found.values()):
+            dead = [key for key in keys if found[key] is State.DEAD]
+            found |= await self._cancel(dead[:1], _CANCELLABLE)
+        return next((state for state in _LOUDEST if state in found.values()), found[keys[0]])
+
+    async def _cancel(self, keys: Sequence[int], states: frozenset[State]) -> dict[int, State]:
+        """Cancel those that stand in one of the states; how each stood."""
         free = self.freeze(keys)
-        found: dict[int, State] = dict.fromkeys(keys, State.LEASED)
+        found = dict.fromkeys(keys, State.LEASED)
         if free:
-            job = Cancel(self, free, self._settings.result_retention)
+            job = Cancel(self, free, states, self._settings.result_retention)
             await self.do(job)
             found |= {key: job.found.get(key, State.CANCELLED) for key in free}
-        for state in _LOUDEST:
-            if state in found.values():
-                return state
-        return found[keys[0]]
+        return found
 
     async def requeue(self, call: str) -> State | None:
         """See `queue.contract.Queue.requeue`."""
@@ -132,7 +140,7 @@ class SqliteQueue(Road):
         record = None if key is None else await self._record(key)
         if key is None or record is None:
             return None
-        job = Purge(self, self.freeze([key]))
+        job = Purge(self, self.freeze([key]), None)
         await self.do(job)
         return record.state if job.count else State.LEASED
 
@@ -172,7 +180,7 @@ class SqliteQueue(Road):
         """See `queue.contract.Queue.purge`."""
         if which.state is State.LEASED:
             return 0
-        job = Purge(self, self.freeze(await self._keys_of(which, which.state, limit)))
+        job = Purge(self, self.freeze(await self._keys_of(which, which.state, limit)), which.state)
         await self.do(job)
         return job.count
 

@@ -211,4 +211,4 @@ class Upkeep:
         await road.do(job)
         if job.more:
             self.notice_surplus()
-        road.forget_idle()
+        road.tidy()

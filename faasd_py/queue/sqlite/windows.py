@@ -173,7 +173,10 @@ class Windows:
             lane.delayed -= state is State.DELAYED
             lane.dead -= state is State.DEAD
 
-    def forget_idle(self) -> None:
-        """Drop the lanes that hold nothing."""
+    def tidy(self) -> None:
+        """Drop the lanes that hold nothing; read on where a refill failed and somebody waits."""
+        for lane in self._lanes.named.values():
+            if lane.lot and not lane.count:
+                self._read_on(lane)
         for lane in self._lanes.forget_idle():
             del self._by_id[lane.id]

@@ -95,6 +95,19 @@ class CancellationConformance(Ground):
             assert (await take(queue)).id == other.id
             assert queue.lease_nowait(LANE) is None
 
+    async def test_dead_letters_of_the_same_callers_id_are_left_alone(self) -> None:
+        """While another call with it waits; alone, the newest of them is meant."""
+        async with self.opened() as queue:
+            needs(queue, "cancel", "dead_letters")
+            for _ in range(2):
+                await queue.put(call(call_id="same"))
+                await run(queue, FAILED, BURY)
+            await queue.put(call(call_id="same"))
+            assert await queue.cancel("same") is State.READY
+            assert queue.stats().lanes[LANE].dead == 2
+            assert await queue.cancel("same") is State.DEAD
+            assert queue.stats().lanes[LANE].dead == 1
+
     async def test_a_cancelled_call_stays_cancelled(self) -> None:
         """In the next life of the store too."""
         async with self.opened() as queue:

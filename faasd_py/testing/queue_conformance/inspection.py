@@ -148,3 +148,22 @@ class InspectionConformance(Ground):
             assert await queue.request(accepted.id) == CALL
             await take(queue)
             assert await queue.request(accepted.id) == CALL
+
+    async def test_one_call_can_be_forgotten(self) -> None:
+        """Waiting or finished, with its result; not while a worker has it; None is unknown."""
+        async with self.opened() as queue:
+            needs(queue, "inspect", "results")
+            done = await queue.put(CALL)
+            await run(queue)
+            waiting = await queue.put(CALL)
+            assert await queue.forget(done.id) is State.DONE
+            assert await queue.find(done.id) is None
+            assert await queue.result(done.id) is None
+            assert await queue.forget(waiting.id) is State.READY
+            assert queue.lease_nowait(LANE) is None
+            assert queue.stats().bytes == 0
+            held = await queue.put(CALL)
+            lease = await take(queue)
+            assert await queue.forget(held.id) is State.LEASED
+            await queue.settle(lease, DONE)
+            assert await queue.forget("nothing") is None
