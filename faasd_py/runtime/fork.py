@@ -127,17 +127,18 @@ class Collecting(Run):
     Most processes end at once: their output lies in the pipe then, and nobody need have waited for it.
     """
 
-    __slots__ = ("_eof", "_wake", "output")
+    __slots__ = ("_eof", "_taken", "_wake", "output")
 
     def __init__(self, machinery: Machinery, log: FunctionLog, call_id: str) -> None:
         super().__init__(machinery, log, call_id)
         self.output = Output()
         self._eof = False
+        self._taken = False
         self._wake = trio.Event()
 
     def collect(self) -> None:
-        """From now on output is read as it comes."""
-        if self.stdout >= 0 and not self.ended.is_set():
+        """From now on output is read as it comes; unless the task does that already."""
+        if self.stdout >= 0 and not self._taken and not self._eof and not self.ended.is_set():
             self._machinery.pump.add(self.stdout, self._read)
 
     def _read(self) -> None:
@@ -165,6 +166,7 @@ class Collecting(Run):
     async def finish(self) -> None:
         """Returns when the process has ended and its output is collected, or when the output is full."""
         await self._wake.wait()
+        self._taken = True
         self._machinery.pump.remove(self.stdout)
         while not self._eof and not self.output.full:
             if self.output.held >= MEMORY:

@@ -44,14 +44,14 @@ class Output:
 
     async def spill(self) -> None:
         """Move what is in memory to the file. A disk that does not take it makes the output full."""
-        data = self.whole()
+        chunks, data = len(self._chunks), self.whole()
         try:
             self._file = await trio.to_thread.run_sync(_append, self._file, data)
         except OSError:
             self.full = True
             return
-        self._chunks.clear()
-        self.held = 0
+        del self._chunks[:chunks]
+        self.held -= len(data)
         self.full = self.size >= DISK
 
     def whole(self) -> bytes:

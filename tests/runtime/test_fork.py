@@ -15,7 +15,9 @@ import trio
 from faasd_py.config import LimitSettings
 from faasd_py.core.errors import ConfigError, FunctionUnavailable
 from faasd_py.runtime import output
+from faasd_py.runtime.fork import Collecting
 from faasd_py.runtime.machinery import open_machinery
+from faasd_py.runtime.output import Output
 from faasd_py.runtime.process import open_fork
 from faasd_py.runtime.run import LINGER, describe
 from faasd_py.testing.recorder import Pieces, Recorder
@@ -453,4 +455,27 @@ async def test_many_bodies_and_answers_of_all_sizes(machinery):
             (1 << 20) + 1,
         ):
             body = os.urandom(size)
+            assert (await call(request("x", body))).body == body
+
+
+async def test_news_of_a_process_whose_output_is_large(machinery, small, monkeypatch):
+    """That it runs may be heard at any moment, also while its output is being written to the file: nothing is lost."""
+    real = Output.spill
+    runs = []
+
+    async def spill(self):
+        run = next(run for run in runs if run.output is self)
+        run.on_running()
+        await real(self)
+        run.on_running()
+
+    def started(*arguments):
+        runs.append(Collecting(*arguments))
+        return runs[-1]
+
+    monkeypatch.setattr(Output, "spill", spill)
+    monkeypatch.setattr("faasd_py.runtime.fork.Collecting", started)
+    body = os.urandom(700_001)
+    async with forked(machinery, ["/bin/cat"]) as call:
+        for _ in range(5):
             assert (await call(request("x", body))).body == body
