@@ -48,6 +48,15 @@ class RuntimeSite(msgspec.Struct, frozen=True, kw_only=True):
     machinery: Any = None
 
 
+ClaimLane = Callable[[str, bool], bool]
+"""Asked with a lane that has calls, and whether this daemon has a function for it. True: the service sees to it, and
+the daemon's workers leave the lane alone until `queue.leave(lane)`."""
+
+
+def _nobody_else(claim: ClaimLane) -> None:
+    """Where there are no workers, nobody has to be told."""
+
+
 class ServiceSite(msgspec.Struct, frozen=True, kw_only=True):
     """What a service is run with: its table `[services.NAME]` as it is, the daemon's queue, a directory of its own.
 
@@ -58,6 +67,8 @@ class ServiceSite(msgspec.Struct, frozen=True, kw_only=True):
     queue: Any
     spool: Any
     directory: Path
+    claim_lanes: Callable[[ClaimLane], None] = _nobody_else
+    """A service that gives calls to others says here how it is asked, for each lane that is about to be served."""
 
 
 class RegisterQueue(Protocol):

@@ -42,6 +42,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 DONE = Verdict(move=Move.DONE)
 RELEASE = Verdict(move=Move.RELEASE)
+CRASHED = Verdict(move=Move.RELEASE, reason="crashed")
+"""A RELEASE because the holder died, on another machine say: if the attempt had started, the next lease says so."""
 CANCEL = Verdict(move=Move.CANCEL, reason="cancelled")
 
 

@@ -140,7 +140,13 @@ class House:
         for name, options in self.config.services.items():
             directory = Path(self.config.state.directory) / "services" / name
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            site = ServiceSite(options=options, queue=self.queue, spool=self._spool, directory=directory)
+            site = ServiceSite(
+                options=options,
+                queue=self.queue,
+                spool=self._spool,
+                directory=directory,
+                claim_lanes=self.workers.claim_lanes,
+            )
             await rooms.start(partial(self._plugins.services[name].run, site))
 
     async def _run_doors(self, sockets: Sockets, task_status: trio.TaskStatus[None]) -> None:

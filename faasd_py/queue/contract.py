@@ -150,7 +150,8 @@ class Queue(Protocol):
         """End the lease; outcome and callback are kept in the same transaction.
 
         Returns once the order of things is fixed; a crash before the next commit may at worst run the call again.
-        A callback is given out only after that commit. A RELEASE of a lease that was never started counts no attempt.
+        A callback is given out only after that commit. A RELEASE of a lease that was never started counts no attempt;
+        one of a started lease with the reason `crashed` makes the next lease say that it was interrupted.
         Never raises for want of space: the settlement is held and tried again.
 
         Raises:

@@ -15,6 +15,7 @@ from faasd_py.callback.build import is_callback
 from faasd_py.config import CallbackSettings, QueueSettings, WorkerSettings
 from faasd_py.core.errors import QueueError
 from faasd_py.core.outcome import CANCEL, RELEASE
+from faasd_py.hookspecs import ClaimLane
 from faasd_py.observe.events import Events
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Queue
@@ -86,6 +87,7 @@ class Workers:
         self._slots: Slots[Nap] = Slots(settings.max_inflight)
         self._delivery_slots: Slots[Nap] = Slots(callback_settings.max_inflight * RECEIVERS)
         self._lanes: dict[str, Lane] = {}
+        self._claims: list[ClaimLane] = []
         self._nursery: trio.Nursery | None = None
         self._helpers = trio.CancelScope()
         self._dispatching = trio.CancelScope()
@@ -191,9 +193,21 @@ class Workers:
                     log.warning("no lanes for now: %s", error)
                     await trio.sleep(error.retry_after)
 
+    def claim_lanes(self, claim: ClaimLane) -> None:
+        """Ask `claim` about each lane before it is served: see `hookspecs.ServiceSite`."""
+        self._claims.append(claim)
+
+    def _claimed(self, name: str) -> bool:
+        """Every claim is asked: those that do not take the lane over learn of it."""
+        ours = is_callback(name) or self._bench.registry.lane(name) is not None
+        answers = [claim(name, ours) for claim in self._claims]
+        return any(answers)
+
     def _open(self, name: str) -> None:
         if name in self._lanes:
             log.error("lane %s was announced twice", name)
+            return
+        if self._claims and self._claimed(name):
             return
         if is_callback(name):
             lane = Lane(name, Deliveries(name, self._satchel), self._delivery_slots, self._hire)

@@ -14,7 +14,7 @@ from faasd_py.core.call import Call, Lease, Spooled
 from faasd_py.core.errors import IdempotencyConflict, IllegalMove, QueueFull
 from faasd_py.core.identity import NODE_BITS
 from faasd_py.core.lifecycle import FINAL, Move, State, after
-from faasd_py.core.outcome import Attempt, Outcome, Verdict
+from faasd_py.core.outcome import CRASHED, Attempt, Outcome, Verdict
 from faasd_py.queue import rank
 from faasd_py.queue.alarms import Alarms
 from faasd_py.queue.contract import Accepted
@@ -126,7 +126,14 @@ class Road:
             return None
         book = self._books[entry.key]
         book.state = after(book.state, Move.LEASE)
-        return Lease(key=entry.key, id=entry.id, call=entry.call, attempt=entry.attempts + 1, token=entry)
+        return Lease(
+            key=entry.key,
+            id=entry.id,
+            call=entry.call,
+            attempt=entry.attempts + 1,
+            crashed=entry.crashed,
+            token=entry,
+        )
 
     async def start(self, lease: Lease) -> None:
         """See `queue.contract.Queue.start`."""
@@ -154,9 +161,10 @@ class Road:
             self._keep(callback)
         if verdict.move is not Move.RELEASE:
             self._record(book, verdict, outcome)
+        crashed = verdict == CRASHED and book.entry.phase is Phase.STARTED
         book.entry.phase = Phase.OVER
         book.entry.lane.leased -= 1
-        book.entry = msgspec.structs.replace(book.entry, phase=Phase.ELSEWHERE)
+        book.entry = msgspec.structs.replace(book.entry, phase=Phase.ELSEWHERE, crashed=crashed)
         book.state = state
         if state is State.READY:
             self._ready(book)

@@ -11,6 +11,7 @@ from faasd_py.config import QueueSettings
 from faasd_py.core.call import Call, Lease, Spooled
 from faasd_py.core.errors import IllegalMove, QueueFull, QueueUnavailable
 from faasd_py.core.lifecycle import Move, State, after
+from faasd_py.core.outcome import CRASHED as HOLDER_DIED
 from faasd_py.core.outcome import Outcome, Verdict
 from faasd_py.queue import rank
 from faasd_py.queue.contract import Accepted
@@ -197,7 +198,10 @@ class Road(Windows):
         was_leased = started or entry.fused
         entry.attempts += started
         if verdict.move is Move.RELEASE:
-            job = Settle(entry, lane, verdict.move, (entry.attempts, entry.flags & ~CRASHED, entry.key))
+            entry.flags &= ~CRASHED
+            if started and verdict == HOLDER_DIED:
+                entry.flags |= CRASHED
+            job = Settle(entry, lane, verdict.move, (entry.attempts, entry.flags, entry.key))
             job.kept = entry.kept
         else:
             job = self._ending(entry, lane, verdict, outcome)
@@ -328,8 +332,8 @@ class Road(Windows):
         elif settle.move is Move.RELEASE:
             old = settle.entry
             entry = Entry(
-                old.key, old.id, old.lane, old.rank, old.call, old.size, old.attempts, kept=old.kept,
-                history=old.history, flags=old.flags & ~CRASHED,
+                old.key, old.id, old.lane, old.rank, old.call, old.size, old.attempts,
+                crashed=bool(old.flags & CRASHED), kept=old.kept, history=old.history, flags=old.flags,
             )  # fmt: skip
             self.place(entry, settle.lane)
 
