@@ -1,0 +1,132 @@
+"""What every part of the queue stands on: the connection, the API, the publisher, the names; and the streams as they
+must be."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+from faasd_py.api import QueueBroken, QueueSettings, QueueUnavailable
+
+from faasd_py_natsclient import AuthRefused, BadServer, Client, Closed, ConnectFailed, connect
+
+from faasd_py_jetstream.api import Api
+from faasd_py_jetstream.names import Names, bucket, store
+from faasd_py_jetstream.publisher import Publisher
+from faasd_py_jetstream.settings import Options, secret, tls_context
+
+log: Final = logging.getLogger("faasd_py_jetstream")
+NEEDED: Final = (2, 11)
+"""The server that first had a time to live for each message."""
+MODERN: Final = (2, 12)
+"""The server that first had messages at a given time, and several in one transaction."""
+
+
+class Ground(msgspec.Struct, eq=False):
+    """Shared by all parts of one open queue."""
+
+    client: Client
+    api: Api
+    publisher: Publisher
+    names: Names
+    options: Options
+    settings: QueueSettings
+    clock: Callable[[], float]
+    modern: bool
+    """The server knows schedules and atomic batches."""
+    created: str = ""
+    """When the stream of calls was made: its sequence numbers mean nothing in another one."""
+
+
+@asynccontextmanager
+async def open_ground(
+    options: Options, settings: QueueSettings, clock: Callable[[], float]
+) -> AsyncIterator[Ground]:
+    """Connected, and with every stream there.
+
+    Raises:
+        ConfigError: the options name files that cannot be used.
+        QueueBroken: the broker does not let us in, or cannot do what is needed.
+        QueueUnavailable: it is not there.
+    """
+    try:
+        async with connect(
+            options.servers, name="faasd-py", user=options.user,
+            password=secret(options.password_file, "password_file"), token=secret(options.token_file, "token_file"),
+            tls=tls_context(options), tls_first=options.tls_first, reconnect_wait=0.25, max_pending=32 << 20,
+        ) as client:  # fmt: skip
+            ground = Ground(
+                client, Api(client, options.domain), Publisher(client),
+                Names(options.prefix, options.namespace), options, settings, clock,
+                _version(client) >= MODERN,
+            )  # fmt: skip
+            await _prepare(ground)
+            yield ground
+    except (AuthRefused, BadServer, Closed) as error:
+        raise QueueBroken(f"queue.options: NATS at {', '.join(options.servers)}: {error}") from error
+    except ConnectFailed as error:
+        raise QueueUnavailable(f"queue.options.servers: no NATS server answers: {error}") from error
+
+
+def _version(client: Client) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", client.server_info.version)[:2])
+
+
+async def _prepare(ground: Ground) -> None:
+    if _version(ground.client) < NEEDED:
+        wanted = ".".join(map(str, NEEDED))
+        raise QueueBroken(
+            f"nats-server {ground.client.server_info.version} is too old for the jetstream backend: {wanted} or newer is needed"
+        )
+    for stream in streams(ground):
+        info = await ground.api.ensure_stream(stream)
+        if stream["name"] == ground.names.calls:
+            ground.created = info["created"]
+            _check_stream(stream, info["config"])
+
+
+def _check_stream(wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    if found.get("retention") != "workqueue" or found.get("subjects") != wanted["subjects"]:
+        raise QueueBroken(
+            f"the JetStream stream {wanted['name']} is there and is not ours: choose another queue.options.prefix"
+        )
+
+
+def streams(ground: Ground) -> list[dict[str, Any]]:
+    """The configuration of every stream."""
+    names, settings, root = ground.names, ground.settings, ground.names.root
+    common = {
+        "storage": ground.options.storage,
+        "num_replicas": ground.options.replicas,
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+        "allow_rollup_hdrs": True,
+        "duplicate_window": int(ground.options.duplicate_window * 1e9),
+    }
+    calls: dict[str, Any] = {
+        "name": names.calls,
+        "subjects": [f"{root}.call.>", f"{root}.later.>", f"{root}.ended.>"],
+        "retention": "workqueue",
+        "discard": "old",
+    }
+    if ground.modern:
+        calls |= {"allow_msg_schedules": True, "allow_atomic": True}
+    kept: dict[str, Any] = {"max_msgs_per_subject": 1, "discard": "old", "duplicate_window": 10**9}
+    bodies = names.bodies
+    return [
+        common | calls,
+        common | {"name": names.dead, "subjects": [f"{root}.dead.>"]},
+        common | kept | {"name": bucket(names.state), "subjects": [f"$KV.{names.state}.>"]},
+        common
+        | kept
+        | {
+            "name": bucket(names.results),
+            "subjects": [f"$KV.{names.results}.>"],
+            "max_bytes": int(settings.max_results_bytes),
+        },
+        common | {"name": store(bodies), "subjects": [f"$O.{bodies}.C.>", f"$O.{bodies}.M.>"]},
+    ]

@@ -1,0 +1,139 @@
+"""`[queue.options]` of this backend: read, checked, and explained when wrong."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from faasd_py.api import ConfigError, Duration, Size, parse_duration, parse_size
+from msgspec import Meta
+
+from faasd_py_jetstream.names import NAME
+
+WHERE: Final = "queue.options"
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting, and its default."""
+
+    servers: list[str] = msgspec.field(default_factory=lambda: ["nats://127.0.0.1:4222"])
+    user: str | None = None
+    password_file: str | None = None
+    token_file: str | None = None
+    tls_ca: str | None = None
+    """PEM: whom to trust; with it, or a certificate, the connection is TLS."""
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_first: bool = False
+    """TLS before the server's greeting."""
+    domain: str | None = None
+    """JetStream's domain, if it isn't the server's own."""
+    prefix: str = "faasd"
+    """Of all streams, buckets and subjects."""
+    namespace: str = "openfaas-fn"
+    """One queue each: daemons of one prefix and namespace share their calls."""
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    storage: Literal["file", "memory"] = "file"
+    ack_wait: Duration = Duration(30)
+    """After so long without a sign of life of its daemon, a call is given to another."""
+    duplicate_window: Duration = Duration(120)
+    """A publish that is tried again within this time is known to be the same."""
+    put_timeout: Duration = Duration(5)
+    """A put that is not confirmed by then is answered 503."""
+    prefetch: Annotated[int, Meta(ge=1, le=4096)] = 256
+    """The most calls of one function that a daemon holds ready."""
+    poll_interval: Duration = Duration(2)
+    """Between two looks at the broker's figures."""
+    idle_consumers: Duration = Duration(3600)
+    """A consumer that had nothing to do for so long is removed."""
+
+
+def read_options(given: Mapping[str, Any]) -> Options:
+    """The options.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    try:
+        options = msgspec.convert(dict(given), Options, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error))) from None
+    _check(options)
+    return options
+
+
+def _decode(wanted: type, value: Any) -> Any:
+    try:
+        if wanted is Duration:
+            return parse_duration(value)
+        if wanted is Size:
+            return parse_size(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(str(error)) from error
+    raise NotImplementedError(wanted)
+
+
+def _explain(text: str) -> str:
+    """msgspec's message with the key in front."""
+    words, _, path = text.partition(" - at `$")
+    key = path.rstrip("`")
+    if words.startswith("Object contains unknown field"):
+        return f"{WHERE}.{words.split('`')[1]}: the jetstream backend knows no such setting"
+    return f"{WHERE}{key}: {words[:1].lower()}{words[1:]}"
+
+
+def _check(options: Options) -> None:
+    for key in ("prefix", "namespace"):
+        if not NAME.fullmatch(getattr(options, key)):
+            raise ConfigError(f"{WHERE}.{key}: expected 1 to 64 letters, digits, '-' or '_'")
+    if not options.servers:
+        raise ConfigError(f"{WHERE}.servers: expected at least one address like 'nats://host:4222'")
+    if options.ack_wait < 1:
+        raise ConfigError(f"{WHERE}.ack_wait: expected at least 1s")
+    if options.duplicate_window < 1:
+        raise ConfigError(f"{WHERE}.duplicate_window: expected at least 1s")
+    if (options.tls_certificate is None) != (options.tls_key is None):
+        raise ConfigError(f"{WHERE}.tls_key: a certificate and its key come together")
+    if (options.user is None) != (options.password_file is None):
+        raise ConfigError(f"{WHERE}.password_file: a user and a password file come together")
+
+
+def secret(path: str | None, key: str) -> str | None:
+    """The secret in a file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{WHERE}.{key}: cannot read {path}: {error}") from None
+
+
+def tls_context(options: Options) -> ssl.SSLContext | None:
+    """How to speak TLS; None: not unless an address says so.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    if options.tls_ca is None and options.tls_certificate is None:
+        return None
+    context = _trusting(options.tls_ca)
+    if options.tls_certificate is not None:
+        try:
+            context.load_cert_chain(options.tls_certificate, options.tls_key)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"{WHERE}.tls_certificate: cannot use {options.tls_certificate}: {error}") from None
+    return context
+
+
+def _trusting(authority: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"{WHERE}.tls_ca: cannot use {authority}: {error}") from None

@@ -1,0 +1,215 @@
+"""Looking after the queue: signs of life for what is held, calls nobody takes, lost requests, the broker's figures."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import trio
+from faasd_py.api import QueueUnavailable
+from faasd_py_natsclient import NatsError
+
+from faasd_py_jetstream.delivery import NAK, WORKING
+from faasd_py_jetstream.entry import Entry, Phase
+from faasd_py_jetstream.figures import Figures
+from faasd_py_jetstream.ground import Ground, log
+from faasd_py_jetstream.lanes import Lanes
+from faasd_py_jetstream.names import store, token
+from faasd_py_jetstream.rows import size_of
+from faasd_py_jetstream.settle import Settler
+from faasd_py_jetstream.source import Source
+
+HERE: Final = frozenset({Phase.AT_HAND, Phase.COMING})
+TICK: Final = 0.5
+QUIET: Final = 0.25
+"""Seconds without a change after which the broker's figures are taken as they are."""
+LONGEST: Final = 5.0
+"""Seconds after which they are taken all the same."""
+LOST: Final = 1.0
+"""Seconds after which a call that should come is asked for again."""
+BESIDE: Final = 260
+"""Bytes that a call takes at the broker beside what it counts here, about."""
+FEW: Final = 256
+LIGHT: Final = 1 << 20
+"""So many calls, of so many bytes together, are weighed one by one."""
+MANY: Final = 10_000
+"""Subjects in a list for which the next look waits ten times as long."""
+
+
+class Watch:
+    """Two tasks: `sweep` and `poll`."""
+
+    def __init__(self, ground: Ground, lanes: Lanes, settler: Settler, figures: Figures) -> None:
+        self._ground = ground
+        self._lanes = lanes
+        self._settler = settler
+        self._figures = figures
+        self._now = trio.Event()
+        self._applied_at = -1e9
+        self._lists: dict[str, tuple[tuple[int, int], dict[str, int]]] = {}
+
+    def look(self) -> None:
+        """Poll at once: something changed at the broker."""
+        self._now.set()
+
+    # what is held
+
+    async def sweep(self) -> None:
+        """Until cancelled."""
+        every = self._ground.options.ack_wait / 3
+        alive_at = trio.current_time()
+        while True:
+            await trio.sleep(min(TICK, every))
+            now = trio.current_time()
+            if now - alive_at >= every:
+                alive_at = now
+                self._show_life()
+            for lane in list(self._lanes.named.values()):
+                self.give_back(lane.stale(now))
+                for source in lane.sources.values():
+                    self._find_lost(source, now, waiting=lane.ready > lane.count)
+                lane.fill(now)
+                self._lanes.wake(lane)
+
+    def _show_life(self) -> None:
+        """Nobody else is to be given what we hold."""
+        try:
+            for source in self._lanes.sources():
+                for entry in source.unacked.values():
+                    self._ground.client.publish(entry.reply, WORKING)
+        except NatsError:
+            return
+
+    def give_back(self, entries: list[Entry]) -> None:
+        """They are for others now. In order, the first last: what is given back last comes first."""
+        for entry in entries:
+            self._settler.let_go(entry)
+            entry.source.remember(entry, self._settler.past_of(entry))
+            self._settler.say(entry.reply, NAK)
+
+    def _find_lost(self, source: Source, now: float, *, waiting: bool) -> None:
+        silent = now - max(source.asked_at, source.came_at) > LOST
+        if source.overdue(now) or (waiting and silent and not source.at_hand):
+            source.lost()
+
+    # what the broker says
+
+    async def poll(self) -> None:
+        """Until cancelled."""
+        while True:
+            with trio.move_on_after(self._pause()):
+                await self._now.wait()
+            self._now = trio.Event()
+            try:
+                await self.look_once()
+            except QueueUnavailable as error:
+                log.debug("no figures: %s", error)
+
+    def _pause(self) -> float:
+        interval = float(self._ground.options.poll_interval)
+        return interval * 10 if any(len(found) > MANY for _, found in self._lists.values()) else interval
+
+    async def look_once(self) -> None:
+        """Learn of other daemons' lanes, and correct the figures.
+
+        Raises:
+            QueueUnavailable: the broker is away.
+        """
+        names, api = self._ground.names, self._ground.api
+        began = trio.current_time()
+        state = (await api.ask(f"STREAM.INFO.{names.calls}"))["state"]
+        consumers = await api.consumers(names.calls)
+        later = await self._list(names.calls, state, f"{names.root}.later.>")
+        dead_state = (await api.ask(f"STREAM.INFO.{names.dead}"))["state"]
+        dead = await self._list(names.dead, dead_state, f"{names.root}.dead.>")
+        bodies = (await api.ask(f"STREAM.INFO.{store(names.bodies)}"))["state"]
+        self._meet(consumers)
+        now = trio.current_time()
+        quiet = began - self._figures.moved_at > QUIET
+        if quiet or now - self._applied_at > LONGEST:
+            self._applied_at = now
+            self._apply(consumers, later, dead)
+            await self._weigh(state, bodies)
+        await self._remove_idle(consumers, now)
+
+    async def _list(self, stream: str, state: dict[str, Any], pattern: str) -> dict[str, int]:
+        """The subjects that match; not asked for again while the stream is as it was."""
+        mark = (state["last_seq"], state["messages"])
+        known = self._lists.get(pattern)
+        if known is not None and known[0] == mark:
+            return known[1]
+        found = await self._ground.api.subjects(stream, pattern) if state["messages"] else {}
+        self._lists[pattern] = (mark, found)
+        return found
+
+    def _meet(self, consumers: list[dict[str, Any]]) -> None:
+        for info in consumers:
+            source = self._lanes.discovered(info["config"])
+            if source is not None and info["num_pending"] + info["num_ack_pending"]:
+                source.busy_at = trio.current_time()
+
+    def _apply(self, consumers: list[dict[str, Any]], later: dict[str, int], dead: dict[str, int]) -> None:
+        for lane in self._lanes.named.values():
+            lane.ready = lane.delayed = lane.others = 0
+            lane.dead = 0
+        for info in consumers:
+            self._apply_consumer(info)
+        names = {token(name): name for name in self._lanes.named}
+        for subject in later:
+            if (name := names.get(subject.split(".")[3])) is not None:
+                self._lanes.named[name].delayed += 1
+        for subject in dead:
+            if (name := names.get(subject.split(".")[3])) is not None:
+                self._lanes.named[name].dead += 1
+        for lane in self._lanes.named.values():
+            lane.leased = lane.mine + lane.others
+
+    def _apply_consumer(self, info: dict[str, Any]) -> None:
+        source = self._lanes.discovered(info["config"])
+        if source is None:
+            return
+        lane = self._lanes.get(source.lane)
+        now = self._ground.clock()
+        delayed = sum(1 for past in source.pasts.values() if past.due is not None and past.due > now)
+        elsewhere = max(0, info["num_ack_pending"] - len(source.unacked) - delayed)
+        coming = sum(1 for entry in source.unacked.values() if entry.phase in HERE)
+        source.backlog = source.expected = info["num_pending"]
+        lane.ready += info["num_pending"] + coming
+        lane.delayed += delayed
+        lane.others += elsewhere
+
+    async def _weigh(self, state: dict[str, Any], bodies: dict[str, Any]) -> None:
+        """Bytes are known exactly while all calls are ours, or few; else they are estimated."""
+        figures = self._figures
+        lanes = self._lanes.named.values()
+        depth = sum(lane.ready + lane.leased + lane.delayed for lane in lanes)
+        if depth == figures.depth:
+            return
+        figures.depth = depth
+        if state["messages"] <= FEW and state["bytes"] <= LIGHT:
+            figures.bytes = await self._weigh_each(state["messages"])
+        else:
+            each = state["bytes"] / max(1, state["messages"]) - BESIDE
+            figures.bytes = int(max(1.0, each) * depth) + bodies["bytes"] if depth else 0
+
+    async def _weigh_each(self, count: int) -> int:
+        names, total = self._ground.names, 0
+        if not count:
+            return 0
+        for kind in ("call", "later"):
+            pattern = f"{names.root}.{kind}.>"
+            for message in await self._ground.api.following(names.calls, pattern, 1, count):
+                total += size_of(message)
+        return total
+
+    async def _remove_idle(self, consumers: list[dict[str, Any]], now: float) -> None:
+        """Consumers that had nothing to do for long; one that is needed after all is made again."""
+        limit = float(self._ground.options.idle_consumers)
+        for info in consumers:
+            source = self._lanes.discovered(info["config"])
+            if source is None or info["num_pending"] or info["num_ack_pending"] or source.unacked:
+                continue
+            if now - max(source.busy_at, source.came_at) > limit:
+                await self._ground.api.ask(f"CONSUMER.DELETE.{self._ground.names.calls}.{source.consumer}")
+                self._lanes.forget(source)
+
+
