@@ -229,7 +229,7 @@ def _call(
         not_before=wanted.not_before,
         expires_at=wanted.expires_at,
         priority=wanted.priority,
-        max_attempts=wanted.max_attempts,
+        max_attempts=wanted.max_attempts or _only_one(function),
         timeout=wanted.timeout,
         on_crash=function.settings.retry.on_crash,
         idempotency_key=wanted.idempotency_key,
@@ -237,6 +237,11 @@ def _call(
         callback_url=wanted.callback_url,
         failure_url=wanted.failure_url,
     )
+
+
+def _only_one(function: Function) -> int | None:
+    """1 for a function that allows no second attempt: the queue then counts an attempt only when it really begins."""
+    return 1 if function.settings.retry.attempts == 1 else None
 
 
 def _refusal(error: FaasdError, name: bytes) -> answers.Answer:

@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from faasd_py.config import FunctionSettings
+from faasd_py.core.annotations import annotated
 from faasd_py.core.errors import ConfigError
 from faasd_py.hookspecs import RuntimeSite
 from faasd_py.observe.meter import Meter
@@ -87,6 +88,7 @@ class Registry:
         takes over; what is replaced or removed finishes its calls in the background. One that cannot be opened is kept,
         answers every call with the reason, and is tried again.
         """
+        functions = {name: _in_force(settings) for name, settings in functions.items()}
         async with self._turn:
             keepers = dict(self._keepers)
             for name in keepers.keys() - functions.keys():
@@ -155,6 +157,12 @@ class Registry:
     def close(self) -> None:
         """Every function drains; nothing is found any more."""
         self._put({})
+
+
+def _in_force(settings: FunctionSettings) -> FunctionSettings:
+    """The settings with what OpenFaaS' annotations say over them."""
+    retry = annotated(settings.retry, settings.annotations)
+    return settings if retry is settings.retry else msgspec.structs.replace(settings, retry=retry)
 
 
 def problems(

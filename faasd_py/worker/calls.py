@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from faasd_py.callback.build import Finished, build
-from faasd_py.config import FunctionSettings, QueueSettings, WorkerSettings
+from faasd_py.config import QueueSettings, WorkerSettings
 from faasd_py.core import names
 from faasd_py.core.call import Body, Call, Lease, Spooled
 from faasd_py.core.errors import BadOption, FunctionError
@@ -27,7 +27,6 @@ from faasd_py.queue.spool import Spool
 from faasd_py.runtime.contract import Invocation
 from faasd_py.worker import verdict as verdicts
 from faasd_py.worker.collector import Collector, end_to_end
-from faasd_py.worker.policy import annotated
 from faasd_py.worker.run import TIMEOUT, Run
 from faasd_py.worker.watch import Watch
 
@@ -73,8 +72,6 @@ class Calls:
     def __init__(self, label: str, bench: Bench) -> None:
         self.label = label
         self._bench = bench
-        self._settings: FunctionSettings | None = None
-        self._policy = NO_FUNCTION
         name, namespace = names.split(label)
         self._caller_name = name if namespace == names.DEFAULT_NAMESPACE else label
 
@@ -98,15 +95,9 @@ class Calls:
         return function.settings.max_inflight or self._bench.settings.function_max_inflight
 
     def policy(self) -> RetryPolicy:
-        """The function's retry policy in force; worked out when its settings change."""
+        """The function's retry policy in force."""
         function = self._function
-        if function is None:
-            return NO_FUNCTION
-        settings = function.settings
-        if settings is not self._settings:
-            self._settings = settings
-            self._policy = annotated(settings.retry, settings.annotations)
-        return self._policy
+        return NO_FUNCTION if function is None else function.settings.retry
 
     def forbid(self, lease: Lease, now: float) -> Verdict | None:
         """See Work."""

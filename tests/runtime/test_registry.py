@@ -349,3 +349,16 @@ async def test_our_own_user_is_no_problem(tmp_path):
     async with opened(tmp_path) as registry:
         for user in (str(os.geteuid()), pwd.getpwuid(os.geteuid()).pw_name):
             assert registry.problems({"f": FunctionSettings(command=["cat"], user=user)}) == []
+
+
+async def test_annotations_are_the_policy_in_force(tmp_path):
+    """What OpenFaaS' annotations say of retries is what gateway and workers see; the rest stays."""
+    annotations = {"com.openfaas.retry.attempts": "2", "com.openfaas.retry.min_wait": "1s", "topic": "x"}
+    given = FunctionSettings(command=["/bin/cat"], annotations=annotations, retry=RetryPolicy(attempts=9))
+    async with opened(tmp_path) as registry:
+        await registry.apply({"f": given})
+        retry = registry.get(b"f").settings.retry
+        assert (retry.attempts, retry.min_wait) == (2, 1)
+        assert retry.codes == given.retry.codes
+        await registry.apply({"f": given})
+        assert registry.get(b"f").settings.retry == retry

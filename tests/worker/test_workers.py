@@ -207,15 +207,14 @@ async def test_an_unknown_function(shop, autojump_clock: MockClock):
     assert entry.state is State.DONE
 
 
-async def test_annotations_are_heeded(shop, autojump_clock: MockClock):
-    """OpenFaaS' annotations are the policy, and new settings take effect on the next attempt."""
+async def test_a_changed_policy_is_heeded(shop, autojump_clock: MockClock):
+    """New settings take effect on the next attempt."""
     house = await shop()
-    annotations = {"com.openfaas.retry.attempts": "2", "com.openfaas.retry.codes": "404"}
-    function = house.registry.add(answers(404), annotations=annotations)
+    function = house.registry.add(answers(404), retry=RetryPolicy(attempts=2, codes=frozenset({404})))
     dead = house.put()
     await house.queue.ended(dead)
     assert (dead.end, dead.attempts) == ((State.DEAD, "attempts"), 2)
-    function.settings = changed(function.settings, annotations={})
+    function.settings = changed(function.settings, retry=RetryPolicy())
     done = house.put()
     await house.queue.ended(done)
     assert done.state is State.DONE

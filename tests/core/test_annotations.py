@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faasd_py.core.annotations import PREFIX, annotated
 from faasd_py.core.durations import Duration
 from faasd_py.core.retry import RetryPolicy
-from faasd_py.worker.policy import PREFIX, annotated
 
 POLICY = RetryPolicy(attempts=7)
 
