@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faasd_py.cli.errors import Usage
 from faasd_py.cli.terminal import say
-from faasd_py.config import Config, FunctionSettings, TlsSettings, find
+from faasd_py.config import Config, TlsSettings, find
 from faasd_py.config.load import examine, read
 from faasd_py.core.errors import ConfigError, PluginError
 
@@ -38,17 +38,19 @@ def _plugins(config: Config) -> Iterator[str]:
 
 
 def _functions(config: Config) -> Iterator[str]:
-    """Programs, directories and secrets; the same rules by which a function is opened."""
-    from faasd_py.runtime.program import problems
+    """Programs, directories, URLs and secrets; the same rules by which a function is opened."""
+    from faasd_py import plugins
+    from faasd_py.runtime.function import mode_of
+    from faasd_py.runtime.registry import problems
 
+    try:
+        modes = {name: mode.open for name, mode in plugins.load(config).modes.items()}
+    except PluginError:
+        return
     secrets = Path(config.state.directory) / "secrets"
     for name, function in config.functions.items():
-        if _is_ours(function):
-            yield from problems(name, function, secrets)
-
-
-def _is_ours(function: FunctionSettings) -> bool:
-    return function.command is not None and function.mode in {None, "fork", "stream", "http"}
+        if mode_of(function) in modes:
+            yield from problems(name, function, modes, secrets)
 
 
 def _files(config: Config) -> Iterator[str]:

@@ -75,10 +75,10 @@ def test_check_looks_at_programs_and_directories(cli, config):
 
 def test_check_looks_at_plug_ins_and_modes(cli, config):
     """Backends, plug-ins and modes that nobody registers."""
-    config.write_text("[queue]\nbackend = 'nats-streaming'")
+    config.write_text("[queue]\nbackend = 'nobody-has-this'")
     said = cli("check")
     assert (said.status, said.out) == (2, "")
-    assert "'nats-streaming' is not installed" in said.err
+    assert "'nobody-has-this' is not installed" in said.err
     config.write_text("[functions.a]\ncommand = ['cat']\nmode = 'wasm'")
     assert "functions.a: nothing here runs mode 'wasm'" in cli("check").err
     config.write_text("[services.bridge]\nurl = 'x'")
@@ -191,7 +191,7 @@ def test_tables_are_not_cut_in_a_pipe(cli, guests):
 def test_a_table_on_a_terminal_ends_where_the_terminal_ends(config):
     """Lines are cut at its width, not wrapped."""
     leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 64, 0, 0))
     words = [sys.executable, "-m", "faasd_py", "--config", str(config), "plugins"]
     with subprocess.Popen(words, stdout=follower, stderr=subprocess.PIPE) as child:
         os.close(follower)
@@ -201,7 +201,7 @@ def test_a_table_on_a_terminal_ends_where_the_terminal_ends(config):
         assert child.wait(20) == 0
     os.close(leader)
     lines = written.decode().splitlines()
-    assert max(map(len, lines)) == 40
+    assert max(map(len, lines)) == 64
     assert lines[0].split() == ["NAME", "FROM", "REGISTERS"]
 
 
