@@ -77,6 +77,8 @@ class Daemon:
         self.state = root / "state"
         self.config = root / "config.toml"
         self.process: subprocess.Popen[bytes] | None = None
+        self.surroundings: dict[str, str] = {}
+        """Variables that the daemon is started with, besides its own."""
         self.tables: Settings = {
             "gateway": {"listen": [f"127.0.0.1:{self.port}"]},
             "metrics": {"listen": []},
@@ -122,7 +124,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self.environment,
+                env=self.environment | self.surroundings,
                 cwd=self.root,
                 start_new_session=True,
             )

@@ -170,6 +170,11 @@ class Handler(BaseHTTPRequestHandler):
     def redirect(self):
         self.answer(302, b"", Location="/elsewhere?x=1")
 
+    def own_id(self):
+        self.answer(
+            200, b"", X_Call_Id="the function's", X_Start_Time="1", Date="Mon, 01 Jan 2001 00:00:00 GMT"
+        )
+
     def hop(self):
         self.answer(
             200, b"hop\n", Connection="X-Inner, keep-alive", X_Inner="1", Keep_Alive="timeout=9", X_End="2"
