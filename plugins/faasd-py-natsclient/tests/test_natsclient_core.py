@@ -380,3 +380,16 @@ async def test_any_number_of_flushes_at_once(tmp_path, nats_server):
                 nursery.start_soon(client.flush, 20)
             await trio.sleep(0.03)
         assert client.reconnects == 0
+
+
+async def test_a_client_that_hears_itself_keeps_up(client):
+    """150 MiB to itself in large messages, as fast as may be: it is not a slow consumer to the server."""
+    seen = []
+    client.subscribe("big", lambda m: seen.append(len(m.data)))
+    body = bytes(client.max_payload)
+    for _ in range(150):
+        client.publish("big", body)
+        await client.wait_room()
+    await client.flush(30)
+    assert seen == [len(body)] * 150
+    assert client.reconnects == 0

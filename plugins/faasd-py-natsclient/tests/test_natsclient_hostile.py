@@ -15,7 +15,7 @@ from faasd_py_natsclient import (
     RequestTimeout,
     connect,
 )
-from faasd_py_natsclient.dial import _refuse_ourselves
+from faasd_py_natsclient.wire import refuse_ourselves
 
 QUICK = {"connect_timeout": 0.3, "reconnect_wait": 0.05, "close_timeout": 0.05}
 
@@ -249,12 +249,12 @@ async def test_a_socket_connected_to_itself_is_nobody():
         await ours.bind(("127.0.0.1", 0))
         await ours.connect(ours.getsockname())
         with pytest.raises(ConnectionRefusedError):
-            _refuse_ourselves(ours)
+            refuse_ourselves(ours)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         stream = await trio.open_tcp_stream(*listener.getsockname())
-        _refuse_ourselves(stream.socket)
+        refuse_ourselves(stream.socket)
         await stream.aclose()
 
 

@@ -8,6 +8,8 @@ import trustme
 
 from faasd_py_natsclient import AuthRefused, ConnectFailed, connect
 from faasd_py_natsclient.testing import open_server
+from faasd_py_natsclient.tls import TlsWire
+from faasd_py_natsclient.wire import SocketWire
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +40,21 @@ async def works(client):
 
 
 async def test_tls_is_negotiated_by_the_greeting(tmp_path, nats_server, authority):
-    """A server that requires it gets it; half a megabyte there and back, and a reconnect after kill -9."""
+    """A server that requires it gets it; half a megabyte there and back, again after SIGKILL and SIGTERM."""
     async with (
         open_server(tmp_path, extra=secured(authority, tmp_path)) as server,
         connect([server.url], tls=context(authority), reconnect_wait=0.05) as client,
     ):
         assert client.server_info.tls_required
         await works(client)
-        await server.restart()
-        with trio.fail_after(10):
-            while not client.reconnects:
-                await trio.sleep(0.001)
-        await works(client)
+        for end in [server.kill, server.terminate]:
+            await end()
+            with trio.fail_after(10):
+                while client.connected:
+                    await trio.sleep(0.001)
+                await server.start()
+                await client.wait_connected()
+            await works(client)
 
 
 async def test_many_messages_over_tls(tmp_path, nats_server, authority):
@@ -64,6 +69,70 @@ async def test_many_messages_over_tls(tmp_path, nats_server, authority):
             client.publish("a", b"%d" % i)
         await client.flush(20)
         assert got == [b"%d" % i for i in range(20_000)]
+
+
+async def test_large_messages_over_tls(tmp_path, nats_server, authority):
+    """100 MiB to itself: reading keeps up with writing."""
+    async with (
+        open_server(tmp_path, extra=secured(authority, tmp_path)) as server,
+        connect([server.url], tls=context(authority)) as client,
+    ):
+        seen = []
+        client.subscribe("big", lambda m: seen.append(len(m.data)))
+        body = bytes(client.max_payload)
+        for _ in range(100):
+            client.publish("big", body)
+            await client.wait_room()
+        await client.flush(30)
+        assert seen == [len(body)] * 100
+        assert client.reconnects == 0
+
+
+async def test_the_ways_a_secured_connection_ends(authority):
+    """With TLS's goodbye, without, behind data, and in the middle of a record: the data, then an end, never a wait."""
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(theirs)
+    for end in ["goodbye", "hang up", "half a record"]:
+        with trio.fail_after(5):
+            ours, other = await pair(context(authority), theirs)
+            await other.send_all(b"last")
+            if end == "goodbye":
+                await other.aclose()
+            elif end == "half a record":
+                await other.transport_stream.send_all(b"\x17\x03\x03\x00\x40half")
+            await other.transport_stream.aclose()
+            assert await ours.receive() == b"last"
+            for _ in range(3):
+                assert await ours.receive() == b""
+            ours.close()
+
+
+async def pair(ours, theirs):
+    """Our wire, handshake done, and the server's stream."""
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    stream = await trio.open_tcp_stream(*listener.socket.getsockname())
+    other = trio.SSLStream(await listener.accept(), theirs, server_side=True)
+    await listener.aclose()
+    wire = TlsWire(SocketWire(stream.socket), ours, "127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other.do_handshake)
+        nursery.start_soon(wire.handshake)
+    return wire, other
+
+
+async def test_a_server_that_speaks_no_tls_after_all(fake, authority):
+    """It asks for TLS and answers our hello with words: ConnectFailed, within the time given."""
+
+    async def behave(peer):
+        await peer.say(b'INFO {"tls_required":true}\r\n')
+        await peer.stream.receive_some()
+        await peer.say(b"-ERR 'what?'\r\n")
+        await peer.gone()
+
+    async with fake(behave) as url:
+        with trio.fail_after(5), pytest.raises(ConnectFailed, match="TLS: "):
+            async with connect([url], tls=context(authority)):
+                pass
 
 
 async def test_tls_before_the_greeting(tmp_path, nats_server, authority):

@@ -21,7 +21,8 @@ from faasd_py_natsclient.message import Broken, Err, Event, Info, Ping, Pong
 from faasd_py_natsclient.options import Options
 from faasd_py_natsclient.parse import Parser
 from faasd_py_natsclient.pool import Server
-from faasd_py_natsclient.wire import LARGE, SocketWire, TlsWire, Wire
+from faasd_py_natsclient.tls import TlsWire
+from faasd_py_natsclient.wire import SocketWire, Wire
 
 VERSION: Final = "0.1.0"
 REFUSALS: Final = (
@@ -55,7 +56,7 @@ async def dial(server: Server, options: Options) -> Opened:
             return await _dial(server, options)
     except trio.TooSlowError:
         raise ConnectFailed(f"{server}: no greeting within {options.connect_timeout:g} s") from None
-    except (OSError, UnicodeError, trio.BrokenResourceError) as error:
+    except (OSError, UnicodeError) as error:
         raise ConnectFailed(f"{server}: {_why(error)}") from error
 
 
@@ -67,54 +68,43 @@ def _why(error: BaseException) -> str:
         return _why(error.exceptions[0])
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
     number = getattr(error, "errno", None) or 0
-    if number > 0 and not isinstance(error, ssl.SSLError):
-        return os.strerror(number)
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
 
 
 async def _dial(server: Server, options: Options) -> Opened:
     stream = await trio.open_tcp_stream(server.host, server.port)
+    wire: Wire = SocketWire(stream.socket)
     try:
-        _refuse_ourselves(stream.socket)
-        return await _greet(stream, server, options)
-    except BaseException:
-        stream.socket.close()
-        raise
-
-
-def _refuse_ourselves(ours: trio.socket.SocketType) -> None:
-    """TCP connects a socket to itself when the dead server's port is the one that the kernel chose for ours."""
-    if ours.getsockname() == ours.getpeername():
-        raise ConnectionRefusedError("nobody listens there")
-
-
-async def _greet(stream: trio.SocketStream, server: Server, options: Options) -> Opened:
-    parser = Parser()
-    secured: trio.SSLStream[trio.SocketStream] | None = None
-    if options.tls_first:
-        secured = await _secure(stream, server, options)
-    info = await _read_info(secured or stream, parser, server)
-    if secured is None and _wants_tls(info, server, options):
-        if parser.held:
-            raise ConnectFailed(f"{server}: it spoke on before TLS began")
-        secured = await _secure(stream, server, options)
-    wire: Wire = SocketWire(stream) if secured is None else TlsWire(secured)
-    try:
-        events = await _enter(wire, info, parser, server, options)
+        return await _greet(wire, server, options)
     except BaseException:
         wire.close()
         raise
-    return Opened(wire, info, parser, events)
 
 
-async def _read_info(stream: trio.abc.Stream, parser: Parser, server: Server) -> ServerInfo:
-    """The greeting and nothing more: not a byte may be taken that belongs to TLS."""
+async def _greet(wire: Wire, server: Server, options: Options) -> Opened:
+    """TLS, when it comes, is laid over this wire; closing this one closes all."""
+    parser, secured = Parser(), options.tls_first
+    if secured:
+        wire = await _secure(wire, server, options)
+    info = await _read_info(wire, parser, server)
+    if not secured and _wants_tls(info, server, options):
+        if parser.held:
+            raise ConnectFailed(f"{server}: it spoke on before TLS began")
+        wire, secured = await _secure(wire, server, options), True
+    hello = connect_fields(server, options, tls=secured)
+    return Opened(wire, info, parser, await _enter(wire, info, parser, server, hello))
+
+
+async def _read_info(wire: Wire, parser: Parser, server: Server) -> ServerInfo:
+    """The greeting, and nothing more."""
     while True:
-        data = await stream.receive_some(LARGE)
+        data = await wire.receive()
         if not data:
             raise ConnectFailed(f"{server}: it hung up before its greeting")
-        match parser.feed(bytes(data)):
+        match parser.feed(data):
             case []:
                 pass
             case [Info(fields)]:
@@ -133,21 +123,16 @@ def _wants_tls(info: ServerInfo, server: Server, options: Options) -> bool:
     return asked or info.tls_required
 
 
-async def _secure(
-    stream: trio.SocketStream, server: Server, options: Options
-) -> trio.SSLStream[trio.SocketStream]:
-    context = options.tls or ssl.create_default_context()
-    name = server.tls_name or server.host
-    secured = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
-    await secured.do_handshake()
+async def _secure(wire: Wire, server: Server, options: Options) -> TlsWire:
+    secured = TlsWire(wire, options.tls or ssl.create_default_context(), server.tls_name or server.host)
+    await secured.handshake()
     return secured
 
 
 async def _enter(
-    wire: Wire, info: ServerInfo, parser: Parser, server: Server, options: Options
+    wire: Wire, info: ServerInfo, parser: Parser, server: Server, hello: Mapping[str, Any]
 ) -> list[Event]:
-    """CONNECT, and the server's assent."""
-    hello = connect_fields(server, options, tls=isinstance(wire, TlsWire))
+    """CONNECT, and the server's assent; what came right behind that is given back."""
     await wire.send_all(encode.connect(hello) + encode.PING)
     while True:
         data = await wire.receive()

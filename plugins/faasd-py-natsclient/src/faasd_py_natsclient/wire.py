@@ -1,4 +1,4 @@
-"""What the bytes travel on: a plain socket, or TLS over one. A broken wire raises OSError from both verbs."""
+"""What the bytes travel on; TLS over it is in tls.py. A broken wire raises OSError from both verbs."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ class Wire(Protocol):
 class SocketWire:
     """A plain socket, without a layer between it and trio's wait."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        theirs = stream.socket
+    def __init__(self, theirs: trio.socket.SocketType) -> None:
+        refuse_ourselves(theirs)
         self._socket = socket.socket(theirs.family, theirs.type, theirs.proto, fileno=theirs.detach())
         self._socket.setblocking(False)
         self._size = SMALL
         self._streak = 0
 
     async def receive(self) -> bytes:
-        """What has arrived. It waits even when something is there, so that the others have their turn, except for
-        up to `STREAK` reads in a row when much is there.
+        """What has arrived. It waits even when something is there: the others have their turn.
+
+        When much is there, up to `STREAK` reads are one turn.
         """
         while True:
             if not self._streak:
@@ -69,65 +70,18 @@ class SocketWire:
                     await checkpoint()
 
     def close(self) -> None:
-        """Give the file descriptor back, without ceremony."""
-
-
-class SocketWire:
-    """A plain socket, without a layer between it and trio's wait."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        theirs = stream.socket
-        self._socket = socket.socket(theirs.family, theirs.type, theirs.proto, fileno=theirs.detach())
-        self._socket.setblocking(False)
-        self._size = SMALL
-
-    async def receive(self) -> bytes:
-        """What has arrived. It waits even when something is there: the other tasks have their turn."""
-        while True:
-            await wait_readable(self._socket)
-            try:
-                data = self._socket.recv(self._size)
-            except BlockingIOError:
-                continue
-            self._size = LARGE if len(data) >= SMALL else SMALL
-            return data
-
-    async def send_all(self, data: bytes) -> None:
-        """Without waiting as long as the kernel takes it."""
-        view, at = memoryview(data), 0
-        while at < len(view):
-            try:
-                at += self._socket.send(view[at:])
-            except BlockingIOError:
-                await wait_writable(self._socket)
-
-    def close(self) -> None:
         """Whoever still waits gets trio.ClosedResourceError."""
         if self._socket.fileno() >= 0:
             notify_closing(self._socket)
             self._socket.close()
 
 
-class TlsWire:
-    """TLS by trio; its errors become OSError."""
+def refuse_ourselves(ours: trio.socket.SocketType) -> None:
+    """TCP connects a socket to itself when the dead server's port is the one that the kernel chose for ours.
 
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
-        self._stream = stream
-
-    async def receive(self) -> bytes:
-        """An end without TLS's goodbye is an end like any other: NATS frames itself."""
-        try:
-            return bytes(await self._stream.receive_some(LARGE))
-        except trio.BrokenResourceError as error:
-            raise ConnectionError(str(error.__cause__ or "TLS broke off")) from error
-
-    async def send_all(self, data: bytes) -> None:
-        """A send that is cancelled leaves the connection of no use."""
-        try:
-            await self._stream.send_all(data)
-        except trio.BrokenResourceError as error:
-            raise ConnectionError(str(error.__cause__ or "TLS broke off")) from error
-
-    def close(self) -> None:
-        """Without TLS's goodbye."""
-        self._stream.transport_stream.socket.close()
+    Raises:
+        ConnectionRefusedError: so it is; the socket is closed.
+    """
+    if ours.getsockname() == ours.getpeername():
+        ours.close()
+        raise ConnectionRefusedError("nobody listens there")
