@@ -13,7 +13,11 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from trio.lowlevel import notify_closing, wait_readable, wait_writable
+import trio
+from trio import lowlevel
+from trio.lowlevel import Abort, Task, current_task, wait_readable, wait_task_rescheduled, wait_writable
+
+from faasd_py.http.bell import bell
 
 SMALL: Final = 64 * 1024
 """How much is read at once while messages are small: a larger buffer costs more to allocate than to fill."""
@@ -31,7 +35,7 @@ class Wire(Protocol):
     def receive_nowait(self, limit: int) -> bytes | None:
         """What has arrived, empty at the end, None when nothing has."""
 
-    def readable(self) -> Awaitable[None]:
+    def readable(self) -> Awaitable[object]:
         """Until something has arrived, or the end."""
 
     async def receive(self, limit: int) -> bytes:
@@ -63,10 +67,12 @@ class Wire(Protocol):
 
 
 class PlainWire:
-    """A connected stream socket, non-blocking."""
+    """A connected stream socket, non-blocking. Only one task at a time may wait for bytes."""
 
     cut = False
-    __slots__ = ("_poll", "_receive", "_send", "_sock", "fd")
+    __slots__ = (
+        "_bell", "_poll", "_receive", "_send", "_shared", "_sock", "ended", "fd", "rung", "sleeper",
+    )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -74,26 +80,55 @@ class PlainWire:
         self._send = sock.send
         self._poll: Callable[[float], list[tuple[int, int]]] | None = None
         self.fd = sock.fileno()
+        self.sleeper: Task | None = None
+        self.rung = False
+        self.ended = False
+        self._shared = False
+        """The bell rings for it."""
+        self._bell = bell()
+        self._bell.enter()
 
     def receive_nowait(self, limit: int) -> bytes | None:
-        """See Wire."""
+        """See Wire. Only a full read leaves bytes behind that no bell will ring for (epoll(7), question 9)."""
         try:
-            return self._receive(limit)
+            data = self._receive(limit)
         except BlockingIOError:
+            self.rung = False
             return None
+        self.rung = len(data) == limit
+        return data
 
     async def receive(self, limit: int) -> bytes:
         """See Wire. Waits first: it is called when nothing had arrived a moment ago."""
         while True:
-            await wait_readable(self.fd)
-            try:
-                return self._receive(limit)
-            except BlockingIOError:
-                continue
+            await self.readable()
+            data = self.receive_nowait(limit)
+            if data is not None:
+                return data
 
-    def readable(self) -> Awaitable[None]:
+    def readable(self) -> Awaitable[object]:
         """See Wire."""
-        return wait_readable(self.fd)  # noqa: ASYNC105 - the caller awaits it
+        if self.rung or self.ended:
+            return lowlevel.checkpoint()  # noqa: ASYNC105 - the caller awaits it
+        if self._shared is not self._bell.shared:
+            self._change_sides()
+        if not self._shared:
+            return wait_readable(self.fd)  # noqa: ASYNC105 - the caller awaits it
+        if self.sleeper is not None:
+            raise trio.BusyResourceError("another task is already reading from this connection")
+        self.sleeper = current_task()
+        return wait_task_rescheduled(self._abort)  # noqa: ASYNC105 - the caller awaits it
+
+    def _change_sides(self) -> None:
+        if self._bell.shared:
+            self._bell.listen(self.fd, self)
+        else:
+            self._bell.ignore(self.fd)
+        self._shared = self._bell.shared
+
+    def _abort(self, _: object) -> Abort:
+        self.sleeper = None
+        return Abort.SUCCEEDED
 
     def writable(self) -> Awaitable[None]:
         """Until something can be sent."""
@@ -140,9 +175,15 @@ class PlainWire:
 
     def close(self) -> None:
         """See Wire."""
-        if self._sock.fileno() >= 0:
-            notify_closing(self.fd)
-            self._sock.close()
+        if self._sock.fileno() < 0:
+            return
+        lowlevel.notify_closing(self.fd)
+        self._bell.ignore(self.fd)
+        self._bell.leave()
+        sleeper, self.sleeper = self.sleeper, None
+        if sleeper is not None:
+            lowlevel.reschedule(sleeper)
+        self._sock.close()
 
 
 def without_delay(sock: socket.socket) -> None:
