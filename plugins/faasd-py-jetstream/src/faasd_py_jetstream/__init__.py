@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from faasd_py.api import RegisterQueue, hookimpl
-
 from faasd_py_jetstream.queue import CAPABILITIES, open_queue
 
 api_version: Final = 1

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 import trio
+
 from faasd_py.api import QueueUnavailable
 from faasd_py_natsclient import Client, Disconnected, Message, NatsError, NoResponders, RequestTimeout
 

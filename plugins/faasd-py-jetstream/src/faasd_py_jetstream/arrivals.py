@@ -10,9 +10,8 @@ from typing import Final
 
 import msgspec
 import trio
-from faasd_py.api import QueueUnavailable, Spooled, State
-from faasd_py_natsclient import Message
 
+from faasd_py.api import QueueUnavailable, Spooled, State
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.bodies import Bodies
 from faasd_py_jetstream.books import Books
@@ -26,6 +25,7 @@ from faasd_py_jetstream.lanes import Lanes
 from faasd_py_jetstream.names import identity_of, is_id
 from faasd_py_jetstream.settle import Settler
 from faasd_py_jetstream.source import Source
+from faasd_py_natsclient import Message
 
 EARLY: Final = 0.001
 """Seconds that a call may be given out before its time."""

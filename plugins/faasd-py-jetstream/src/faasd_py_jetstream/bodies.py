@@ -12,12 +12,12 @@ from typing import Final, TypeVar
 
 import msgspec
 import trio
-from faasd_py.api import Body, QueueUnavailable, Spooled
-from faasd_py_natsclient import NatsError
 
+from faasd_py.api import Body, QueueUnavailable, Spooled
 from faasd_py_jetstream.ground import Ground
 from faasd_py_jetstream.names import store
 from faasd_py_jetstream.rows import Stored
+from faasd_py_natsclient import NatsError
 
 CHUNK: Final = 128 << 10
 AT_ONCE: Final = 16

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import msgspec
-from faasd_py.api import Call, Record, State
 
+from faasd_py.api import Call, Record, State
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.api import Stored
 from faasd_py_jetstream.ground import Ground

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import msgspec
-from faasd_py.api import Accepted, Call, IdempotencyConflict, QueueUnavailable
 
+from faasd_py.api import Accepted, Call, IdempotencyConflict, QueueUnavailable
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.api import WRONG_SEQUENCE, ApiError, Stored
 from faasd_py_jetstream.ground import Ground

@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
-from faasd_py.api import Call, Filter, Outcome, Record, State
-from faasd_py_natsclient import Message, NatsError
 
+from faasd_py.api import Call, Filter, Outcome, Record, State
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.bodies import Bodies
 from faasd_py_jetstream.books import Books
@@ -18,6 +17,7 @@ from faasd_py_jetstream.ground import Ground
 from faasd_py_jetstream.lanes import Lanes
 from faasd_py_jetstream.names import bucket, is_id, place
 from faasd_py_jetstream.settle import Settler
+from faasd_py_natsclient import Message, NatsError
 
 LOUDEST: Final = (State.LEASED, State.READY, State.DELAYED, State.DEAD)
 WAITS: Final = frozenset({State.READY, State.LEASED, State.DELAYED})

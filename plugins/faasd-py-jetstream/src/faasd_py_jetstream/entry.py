@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import msgspec
+
 from faasd_py.api import Attempt, Call, Outcome, Record, State
 
 if TYPE_CHECKING:
@@ -76,9 +77,13 @@ class Entry(msgspec.Struct, eq=False):
     due: float | None = None
 
     @property
-    def rank(self) -> tuple[str, int, int]:
+    def rank(self) -> tuple[str, int, str]:
         """The smallest is given out first."""
-        return self.source.priority, _due_key(self), self.key
+        return self.source.priority, _due_key(self), self.id
+
+    def __lt__(self, other: Entry) -> bool:
+        """Entries of one place are in no order."""
+        return False
 
     def record(self) -> Record:
         """As it stands in the books."""

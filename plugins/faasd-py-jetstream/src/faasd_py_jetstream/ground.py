@@ -1,5 +1,4 @@
-"""What every part of the queue stands on: the connection, the API, the publisher, the names; and the streams as they
-must be."""
+"""What every part of the queue stands on: connection, API, publisher, names, and the streams as they must be."""
 
 from __future__ import annotations
 
@@ -10,14 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
+
 from faasd_py.api import QueueBroken, QueueSettings, QueueUnavailable
-
-from faasd_py_natsclient import AuthRefused, BadServer, Client, Closed, ConnectFailed, connect
-
 from faasd_py_jetstream.api import Api
 from faasd_py_jetstream.names import Names, bucket, store
 from faasd_py_jetstream.publisher import Publisher
 from faasd_py_jetstream.settings import Options, secret, tls_context
+from faasd_py_natsclient import AuthRefused, BadServer, Client, Closed, ConnectFailed, connect
 
 log: Final = logging.getLogger("faasd_py_jetstream")
 NEEDED: Final = (2, 11)
@@ -57,14 +55,14 @@ async def open_ground(
         async with connect(
             options.servers, name="faasd-py", user=options.user,
             password=secret(options.password_file, "password_file"), token=secret(options.token_file, "token_file"),
-            tls=tls_context(options), tls_first=options.tls_first, reconnect_wait=0.25, max_pending=32 << 20,
+            tls=tls_context(options), tls_first=options.tls_first, reconnect_wait=0.25, ping_interval=5.0, max_pending=32 << 20,
         ) as client:  # fmt: skip
             ground = Ground(
                 client, Api(client, options.domain), Publisher(client),
                 Names(options.prefix, options.namespace), options, settings, clock,
                 _version(client) >= MODERN,
             )  # fmt: skip
-            await _prepare(ground)
+            await prepare(ground)
             yield ground
     except (AuthRefused, BadServer, Closed) as error:
         raise QueueBroken(f"queue.options: NATS at {', '.join(options.servers)}: {error}") from error
@@ -76,7 +74,12 @@ def _version(client: Client) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", client.server_info.version)[:2])
 
 
-async def _prepare(ground: Ground) -> None:
+async def prepare(ground: Ground) -> None:
+    """Every stream is there, as it must be.
+
+    Raises:
+        QueueBroken: it cannot be. QueueUnavailable: the broker is away.
+    """
     if _version(ground.client) < NEEDED:
         wanted = ".".join(map(str, NEEDED))
         raise QueueBroken(

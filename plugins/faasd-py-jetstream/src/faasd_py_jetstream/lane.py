@@ -10,8 +10,8 @@ from heapq import heapify, heappop, heappush
 from typing import Final
 
 import trio
-from faasd_py.api import LaneStats
 
+from faasd_py.api import LaneStats
 from faasd_py_jetstream.entry import Entry, Phase
 from faasd_py_jetstream.source import Source
 
@@ -35,7 +35,7 @@ class Lane:
         self.name = name
         self.most = most
         self.sources: dict[str, Source] = {}
-        self.heap: list[tuple[tuple[str, int, int], Entry]] = []
+        self.heap: list[tuple[tuple[str, int, str], Entry]] = []
         self.count = 0
         self.coming: list[Entry] = []
         """Those that are looked into: what stands behind them waits a moment."""

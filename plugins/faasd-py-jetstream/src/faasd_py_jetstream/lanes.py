@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import trio
-from faasd_py.api import QueueUnavailable
 
+from faasd_py.api import QueueUnavailable
 from faasd_py_jetstream.entry import Entry, Phase
 from faasd_py_jetstream.ground import Ground
 from faasd_py_jetstream.lane import Lane

@@ -13,13 +13,13 @@ from typing import Final
 
 import msgspec
 import trio
-from faasd_py.api import QueueUnavailable
-from faasd_py_natsclient import NatsError
 
+from faasd_py.api import QueueUnavailable
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.ground import Ground, log
 from faasd_py_jetstream.postman import MSG_ID, Letter
 from faasd_py_jetstream.publisher import Answer
+from faasd_py_natsclient import NatsError
 
 MOST: Final = 100
 """Pairs in one batch; the server takes a thousand messages."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 import msgspec
-from faasd_py.api import Call
 
+from faasd_py.api import Call
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.ground import Ground
 from faasd_py_jetstream.names import place
@@ -46,5 +46,5 @@ def letter(ground: Ground, identity: str, call: Call, stored: str = "", *, msg_i
 
 def stamp(time: float) -> str:
     """Seconds since 1970 as RFC 3339, to the microsecond."""
-    moment = datetime.datetime.fromtimestamp(min(time, 253402300799.0), datetime.UTC)
+    moment = dt.datetime.fromtimestamp(min(time, 253402300799.0), dt.UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 import trio
-from faasd_py.api import QueueUnavailable
-from faasd_py_natsclient import BufferFull, Client, Disconnected, Message, PayloadTooLarge
 
+from faasd_py.api import QueueUnavailable
 from faasd_py_jetstream.api import ApiError, Fault
+from faasd_py_natsclient import BufferFull, Client, Disconnected, Message, PayloadTooLarge
 
 RESEND: Final = 2.0
 """Seconds without a confirmation after which a publish is tried again."""
@@ -208,7 +208,10 @@ class Publisher:
     def _sweep(self, now: float) -> None:
         for token, one in list(self.pending.items()):
             if one.until is not None and now >= one.until:
-                self._end(token, QueueUnavailable(self.reason()))
+                reason = self.reason()
+                if self._client.connected:
+                    self.trouble = reason
+                self._end(token, QueueUnavailable(reason))
             elif now >= one.again:
                 one.again = now + RESEND
                 self._publish(token, one)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
+
 from faasd_py.api import (
     Accepted,
     Call,
@@ -27,8 +28,6 @@ from faasd_py.api import (
     State,
     Verdict,
 )
-from faasd_py_natsclient import NatsError
-
 from faasd_py_jetstream.arrivals import Arrivals
 from faasd_py_jetstream.bodies import Bodies
 from faasd_py_jetstream.books import Books
@@ -48,6 +47,7 @@ from faasd_py_jetstream.publisher import Answer, Promise
 from faasd_py_jetstream.settings import read_options
 from faasd_py_jetstream.settle import Settler
 from faasd_py_jetstream.watch import Watch
+from faasd_py_natsclient import NatsError
 
 CAPABILITIES: Final = Capabilities(
     durable=True,
@@ -90,7 +90,7 @@ class JetStreamQueue:
         self._desk = Desk(
             ground, self._lanes, self._settler, self._books, self._bodies, self._figures, self._entries
         )
-        self._watch = Watch(ground, self._lanes, self._settler, self._figures)
+        self._watch = Watch(ground, self._lanes, self._settler, self._figures, nursery)
         self._claims = Claims(ground, self._put)
         self._lanes_subject = f"{ground.names.root}.lanes"
         ground.client.subscribe(self._lanes_subject, lambda _: self._watch.look())
@@ -143,7 +143,7 @@ class JetStreamQueue:
         lane = self._lanes.get(call.lane)
         source = lane.sources.get(turned(call.priority))
         if source is None or not source.usable:
-            await self._lanes.usable(call.lane, call.priority)
+            await self._make(call)
         stored = ""
         if self._bodies.large(call.body, call.size):
             stored = (await self._bodies.upload(identity, call.body)).header()
@@ -165,6 +165,13 @@ class JetStreamQueue:
             post.subject, post.data, post.headers, done, within=self._ground.options.put_timeout, stubborn=False
         )
         return not (await promise.wait()).duplicate
+
+    async def _make(self, call: Call) -> None:
+        """The first call of its kind: somebody must be able to get it."""
+        with trio.move_on_after(self._ground.options.put_timeout):
+            await self._lanes.usable(call.lane, call.priority)
+            return
+        raise QueueUnavailable(self._ground.publisher.reason())
 
     def _count(self, lane: Lane, size: int, *, later: bool) -> None:
         lane.delayed += later

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 import msgspec
+
 from faasd_py.api import Call, Outcome, Record
 
 BODY: Final = "Faasd-Body"
@@ -22,9 +23,14 @@ class Message(Protocol):
     """What a message has that a stream keeps."""
 
     @property
-    def data(self) -> bytes: ...
+    def data(self) -> bytes:
+        """Its payload."""
+        ...
+
     @property
-    def headers(self) -> Mapping[str, str]: ...
+    def headers(self) -> Mapping[str, str]:
+        """Its headers."""
+        ...
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):

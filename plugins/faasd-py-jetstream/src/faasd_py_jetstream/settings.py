@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from faasd_py.api import ConfigError, Duration, Size, parse_duration, parse_size
 from msgspec import Meta
 
+from faasd_py.api import ConfigError, Duration, Size, parse_duration, parse_size
 from faasd_py_jetstream.names import NAME
 
 WHERE: Final = "queue.options"
@@ -77,7 +77,7 @@ def _decode(wanted: type, value: Any) -> Any:
 
 
 def _explain(text: str) -> str:
-    """msgspec's message with the key in front."""
+    """Msgspec's message with the key in front."""
     words, _, path = text.partition(" - at `$")
     key = path.rstrip("`")
     if words.startswith("Object contains unknown field"):

@@ -1,5 +1,4 @@
-"""The end of an attempt: callback, row, and last the word to the broker about the message, each after the one before
-was confirmed.
+"""The end of an attempt: callback, row, last word to the broker, each after the one before was confirmed.
 
 A crash in between sends the callback again, or finds the row and settles the message by it; it never loses any of them.
 """
@@ -12,9 +11,19 @@ from typing import Final
 
 import msgspec
 import trio
-from faasd_py.api import Attempt, Call, IllegalMove, Move, Outcome, QueueUnavailable, Spooled, State, Verdict, after
-from faasd_py_natsclient import NatsError
 
+from faasd_py.api import (
+    Attempt,
+    Call,
+    IllegalMove,
+    Move,
+    Outcome,
+    QueueUnavailable,
+    Spooled,
+    State,
+    Verdict,
+    after,
+)
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.bodies import Bodies
 from faasd_py_jetstream.delivery import ACK, nak
@@ -28,6 +37,7 @@ from faasd_py_jetstream.names import bucket, place, turned
 from faasd_py_jetstream.outbox import LARGEST, Outbox, Pair
 from faasd_py_jetstream.postman import letter
 from faasd_py_jetstream.publisher import Answer
+from faasd_py_natsclient import NatsError
 
 HISTORY: Final = 20
 LASTING: Final = 90 * 86400

@@ -7,9 +7,9 @@ from typing import Final, Protocol
 
 import msgspec
 import trio
-from faasd_py_natsclient import BufferFull, Client, Disconnected, Message
 
 from faasd_py_jetstream.entry import Entry, Past
+from faasd_py_natsclient import BufferFull, Client, Disconnected, Message
 
 EXPIRES: Final = 10.0
 """Seconds that a request for calls waits at the broker."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any, Final
 
 import trio
-from faasd_py.api import QueueUnavailable
-from faasd_py_natsclient import NatsError
 
+from faasd_py.api import QueueBroken, QueueUnavailable
+from faasd_py_jetstream.api import NOT_FOUND, ApiError
 from faasd_py_jetstream.delivery import NAK, WORKING
 from faasd_py_jetstream.entry import Entry, Phase
 from faasd_py_jetstream.figures import Figures
-from faasd_py_jetstream.ground import Ground, log
+from faasd_py_jetstream.ground import Ground, log, prepare
 from faasd_py_jetstream.lanes import Lanes
 from faasd_py_jetstream.names import store, token
 from faasd_py_jetstream.rows import size_of
 from faasd_py_jetstream.settle import Settler
 from faasd_py_jetstream.source import Source
+from faasd_py_natsclient import NatsError
 
 HERE: Final = frozenset({Phase.AT_HAND, Phase.COMING})
 TICK: Final = 0.5
@@ -38,11 +39,12 @@ MANY: Final = 10_000
 class Watch:
     """Two tasks: `sweep` and `poll`."""
 
-    def __init__(self, ground: Ground, lanes: Lanes, settler: Settler, figures: Figures) -> None:
+    def __init__(self, ground: Ground, lanes: Lanes, settler: Settler, figures: Figures, nursery: trio.Nursery) -> None:
         self._ground = ground
         self._lanes = lanes
         self._settler = settler
         self._figures = figures
+        self._nursery = nursery
         self._now = trio.Event()
         self._applied_at = -1e9
         self._lists: dict[str, tuple[tuple[int, int], dict[str, int]]] = {}
@@ -100,9 +102,25 @@ class Watch:
                 await self._now.wait()
             self._now = trio.Event()
             try:
-                await self.look_once()
+                await self._look()
             except QueueUnavailable as error:
                 log.debug("no figures: %s", error)
+            except QueueBroken as error:
+                log.error("the streams are not as they must be: %s", error)
+            else:
+                self._ground.publisher.trouble = None
+
+    async def _look(self) -> None:
+        """Look; streams that are gone, as those in memory are when their server ends, are made again."""
+        try:
+            await self.look_once()
+        except ApiError as error:
+            if error.fault.code != NOT_FOUND:
+                raise
+            log.warning("the streams are gone, and are made again")
+            await prepare(self._ground)
+            for source in self._lanes.sources():
+                source.ready = None
 
     def _pause(self) -> float:
         interval = float(self._ground.options.poll_interval)
@@ -122,7 +140,7 @@ class Watch:
         dead_state = (await api.ask(f"STREAM.INFO.{names.dead}"))["state"]
         dead = await self._list(names.dead, dead_state, f"{names.root}.dead.>")
         bodies = (await api.ask(f"STREAM.INFO.{store(names.bodies)}"))["state"]
-        self._meet(consumers)
+        self._meet(consumers, began)
         now = trio.current_time()
         quiet = began - self._figures.moved_at > QUIET
         if quiet or now - self._applied_at > LONGEST:
@@ -141,11 +159,19 @@ class Watch:
         self._lists[pattern] = (mark, found)
         return found
 
-    def _meet(self, consumers: list[dict[str, Any]]) -> None:
+    def _meet(self, consumers: list[dict[str, Any]], began: float) -> None:
+        """Consumers that others made are used; ours that are gone are made again when they are needed."""
+        there = set()
         for info in consumers:
             source = self._lanes.discovered(info["config"])
-            if source is not None and info["num_pending"] + info["num_ack_pending"]:
-                source.busy_at = trio.current_time()
+            if source is not None:
+                there.add(source)
+                if info["num_pending"] + info["num_ack_pending"]:
+                    source.busy_at = trio.current_time()
+        for source in self._lanes.sources():
+            if source.usable and source not in there and source.busy_at < began:
+                source.ready = None
+                self._nursery.start_soon(self._lanes.remake, source)
 
     def _apply(self, consumers: list[dict[str, Any]], later: dict[str, int], dead: dict[str, int]) -> None:
         for lane in self._lanes.named.values():

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 import trio
-from faasd_py.testing.queue_conformance import QueueConformance
 
+from faasd_py.testing.queue_conformance import QueueConformance
 from faasd_py_jetstream import open_queue
 
 
