@@ -2,9 +2,18 @@
 
 import pytest
 import trio
+import trio.testing
 
-from faasd_py_natsclient import AuthRefused, Closed, ConnectFailed, Disconnected, connect
-from faasd_py_natsclient.testing import free_port, make_server, open_cluster, open_server
+from faasd_py_natsclient import (
+    AuthRefused,
+    Closed,
+    ConnectFailed,
+    Disconnected,
+    NoResponders,
+    RequestTimeout,
+    connect,
+)
+from faasd_py_natsclient.testing import free_port, make_server, open_cluster, open_server, wait_cluster
 
 
 async def gone(client):
@@ -265,3 +274,108 @@ async def test_a_weather_of_kills_loses_no_task(client, server):
             stop.set()
     assert ends["answered"] >= 1000
     assert ends["lost"] >= 5
+
+
+async def test_a_drain_that_is_interrupted_is_the_end_all_the_same(tmp_path, nats_server):
+    """The server dies while the client takes leave: Disconnected or Closed at once, and closed."""
+    async with open_server(tmp_path) as server, connect([server.url], reconnect_wait=0.05) as client:
+        server.pause()
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def leave():
+                with trio.fail_after(5), pytest.raises(Disconnected):
+                    await client.drain(60)
+
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            await server.kill()
+        assert client.closed
+        with pytest.raises(Closed):
+            await client.wait_connected()
+
+
+async def test_what_a_callback_publishes_on_reconnect_comes_first(client, server):
+    """Behind the subscriptions, before whoever waited for the connection."""
+    got = []
+    client.subscribe("a", lambda m: got.append(m.data))
+    client.on_reconnected.append(lambda: client.publish("a", b"callback"))
+    await server.kill()
+    await gone(client)
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def wait():
+            await client.wait_connected()
+            client.publish("a", b"waiter")
+
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        await server.start()
+    await client.flush(5)
+    assert got == [b"callback", b"waiter"]
+
+
+async def test_a_server_that_is_killed_in_the_middle_of_large_messages(client, server):
+    """What arrives is whole; what was cut is not there; the client goes on."""
+    got, body = [], bytes(range(256)) * 4000
+    client.subscribe("big", lambda m: got.append(m.data))
+    for round_ in range(3):
+        for _ in range(20):
+            client.publish("big", body)
+            await client.wait_room()
+        await server.restart()
+        await back(client, round_ + 1)
+    client.publish("big", b"end")
+    await client.flush(10)
+    assert got[-1] == b"end"
+    assert set(got[:-1]) <= {body}
+
+
+async def test_a_rolling_restart_of_a_cluster(tmp_path, nats_server):
+    """Each of three servers is killed and started in turn: a subscriber and a requester on different servers go on."""
+    async with (
+        open_cluster(3, tmp_path, jetstream=False) as servers,
+        connect([s.url for s in servers], reconnect_wait=0.05) as asking,
+        connect([s.url for s in servers], reconnect_wait=0.05) as answering,
+    ):
+        answering.subscribe("echo", lambda m: answering.publish(m.reply, m.data))
+        for server in servers:
+            await server.restart()
+            await wait_cluster(servers)
+            assert await answered(asking) == b"hi"
+        assert asking.reconnects >= 1
+        assert answering.reconnects >= 1
+
+
+async def answered(client):
+    """A caller's own patience: interest spreads through a cluster a little after the connection stands."""
+    with trio.fail_after(10):
+        while True:
+            try:
+                return (await client.request("echo", b"hi", timeout=1)).data
+            except (Disconnected, NoResponders, RequestTimeout):
+                await trio.sleep(0.01)
+
+
+async def test_an_error_of_the_block_while_the_server_is_away(client, server):
+    """It comes out as it is, at once: nobody waits for the server."""
+    with trio.fail_after(1), pytest.raises(ZeroDivisionError):
+        async with connect([server.url]) as other:
+            await server.kill()
+            await gone(other)
+            raise ZeroDivisionError
+
+
+async def test_addresses_that_are_told_may_be_left_alone(tmp_path, nats_server):
+    """discover=False: only those given by hand."""
+    async with (
+        open_cluster(2, tmp_path, jetstream=False) as servers,
+        connect([servers[0].url], reconnect_wait=0.02, discover=False) as client,
+    ):
+        await servers[0].kill()
+        await gone(client)
+        with trio.move_on_after(0.3):
+            await client.wait_connected()
+        assert not client.connected
+        await servers[0].start()
+        await back(client)
+        assert client.server_info.server_name == "nats1"

@@ -48,24 +48,8 @@ async def connect(
 
     Lost servers are the client's own business (`Client.on_disconnected`); the block hears of them only as said below.
 
-    Args:
-        servers: `nats://user:password@host:port`, `tls://…`, `nats://token@host` or `host:port`; tried in random order.
-        name: what the server's operator sees.
-        user: with `password`, or `token`, where the address has none of its own.
-        password: see `user`.
-        token: see `user`.
-        tls: with it, only TLS will do; without, the system's roots are used when the server or `tls://` asks for TLS.
-        tls_first: the server expects TLS before it greets (`handshake_first`).
-        reconnect_wait: seconds between two attempts at the same server, ± half of it by chance.
-        max_reconnect: failed attempts in a row after which a server is given up; None: never.
-        ping_interval: seconds between two pings.
-        pings_out: so many without an answer, and the connection counts as lost.
-        connect_timeout: seconds for one attempt, from the first packet to the server's assent.
-        close_timeout: seconds that the end of the block waits for the server to have read what was published.
-        max_pending: bytes that may wait to be sent.
-        discover: use the addresses that a cluster tells as well.
-        inbox_prefix: what the subjects of answers begin with, for credentials that may not subscribe to all of them.
-        wait_first: begin the block without a connection when none is to be had, and go on trying.
+    `servers` are `nats://user:password@host:port`, `tls://…`, `nats://token@host` or `host:port`, tried in random order.
+    With `wait_first` the block begins without a connection when none is to be had. All else is said in `Options`.
 
     Raises:
         ConnectFailed: no server could be reached at first (unless `wait_first`).

@@ -61,6 +61,14 @@ def free_port() -> int:
     raise NoServer("no free port between 10000 and 30000")
 
 
+def free_ports(n: int) -> list[int]:
+    """So many, no two alike."""
+    ports: set[int] = set()
+    while len(ports) < n:
+        ports.add(free_port())
+    return list(ports)
+
+
 class NatsServer:
     """One nats-server process; its files are in `directory`."""
 
@@ -226,11 +234,11 @@ async def open_cluster(
     Raises:
         NoServer: one is not installed or did not start, or they don't find together.
     """
-    ports = [free_port() for _ in range(n)]
-    places = [Cluster("test", port, ports) for port in ports]
+    ports = free_ports(2 * n)
+    places = [Cluster("test", port, ports[:n]) for port in ports[:n]]
     servers = [
-        make_server(directory, jetstream=jetstream, cluster=place, name=f"nats{i}", extra=extra)
-        for i, place in enumerate(places, 1)
+        make_server(directory, jetstream=jetstream, port=port, cluster=place, name=f"nats{i}", extra=extra)
+        for i, (place, port) in enumerate(zip(places, ports[n:], strict=True), 1)
     ]
     async with AsyncExitStack() as stack:
         for server in servers:
