@@ -161,3 +161,36 @@ async def until(condition, within: float = 20.0) -> None:
 @pytest.fixture(name="until")
 def _until():
     return until
+
+
+class DyingBroker:
+    """A server that a test may kill and start again; without trio."""
+
+    def __init__(self, directory: Path) -> None:
+        self._program = need_server()
+        self._server = make_server(directory, jetstream=True)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = self._server.url
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [self._program, "-c", str(self._server.config), "-l", str(self._server.log)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _wait_port(self._server.port)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+def dying_broker(tmp_path: Path) -> Iterator[DyingBroker]:
+    """A server of the test's own."""
+    one = DyingBroker(tmp_path / "broker")
+    yield one
+    one.kill()

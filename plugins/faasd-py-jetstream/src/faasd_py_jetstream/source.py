@@ -114,6 +114,12 @@ class Source:
         elif message.status != 503:
             self._listener.ended(self)
 
+    def renew(self) -> None:
+        """The stream is another one: nothing is known of its messages."""
+        self.ready = None
+        self.requested = self.expected = self.backlog = self.highest = 0
+        self.pasts.clear()
+
     def lost(self) -> None:
         """Requests died with the connection, or the consumer's leader."""
         self.requested = 0

@@ -118,9 +118,9 @@ class Watch:
             if error.fault.code != NOT_FOUND:
                 raise
             log.warning("the streams are gone, and are made again")
-            await prepare(self._ground)
             for source in self._lanes.sources():
-                source.ready = None
+                source.renew()
+            await prepare(self._ground)
 
     def _pause(self) -> float:
         interval = float(self._ground.options.poll_interval)
@@ -171,6 +171,7 @@ class Watch:
         for source in self._lanes.sources():
             if source.usable and source not in there and source.busy_at < began:
                 source.ready = None
+            if source.ready is None:
                 self._nursery.start_soon(self._lanes.remake, source)
 
     def _apply(self, consumers: list[dict[str, Any]], later: dict[str, int], dead: dict[str, int]) -> None:
