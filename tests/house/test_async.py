@@ -143,6 +143,15 @@ def test_a_body_over_the_limit_is_413_before_it_is_sent(daemon: Daemon) -> None:
     assert daemon.spooled() == []
 
 
+def test_pipelined_calls_are_all_accepted(daemon: Daemon) -> None:
+    """Three hundred in one write: three hundred receipts, each call runs."""
+    one = b"POST /async-function/api/tell/piped HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n%s\r\nhi"
+    with dial(daemon.port) as wire:
+        wire.sendall(one % b"" * 299 + one % b"Connection: close\r\n")
+        assert statuses(until_close(wire)) == [202] * 300
+    until(lambda: len(daemon.ran("/tell/piped")) == 300, what="all of them ran")
+
+
 def test_a_large_body_is_spooled_and_the_file_goes(daemon: Daemon) -> None:
     """Nearly a megabyte, with a length and chunked, arrives whole; afterwards nothing lies about."""
     for body in (b"L" * 1_000_000, iter([b"L" * 1000] * 1000)):

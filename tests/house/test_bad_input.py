@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.house.daemon import Daemon, running, seconds, service
+from tests.house.daemon import Daemon, running, script, seconds, service
 from tests.house.patience import until
 from tests.house.wire import dial, shout, statuses, until_close
 
@@ -22,8 +22,19 @@ POST = b"POST /function/api/echo HTTP/1.1\r\n"
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     root = tmp_path_factory.mktemp("input")
-    gateway = {"head_timeout": "700ms", "read_timeout": "700ms", "max_connections": 200}
-    with running(root, {"api": service(root)}, gateway=gateway) as one:
+    gateway = {
+        "head_timeout": "700ms",
+        "read_timeout": "700ms",
+        "write_timeout": "700ms",
+        "max_connections": 200,
+    }
+    functions = {
+        "api": service(root),
+        "big": script(root, "big", "90000000"),
+        "yes": {"command": ["/usr/bin/yes"]},
+    }
+    functions["yes"]["mode"] = "stream"
+    with running(root, functions, gateway=gateway) as one:
         until(lambda: one.ask("GET", "/function/api/tell").status == 200, what="api answers")
         one.wait_healthy()
         yield one
@@ -155,6 +166,26 @@ def test_a_body_that_stops_is_timed_out(daemon: Daemon) -> None:
         assert seconds(begun) < 6
         assert 202 not in answers
         assert 200 not in answers
+
+
+@pytest.mark.parametrize("target", [b"/function/big", b"/function/yes", b"/function/api/big/90000000"])
+def test_a_client_that_does_not_read_is_given_up(daemon: Daemon, target: bytes) -> None:
+    """After the write timeout the connection is closed and the function's process is not kept for it."""
+    before = set(daemon.family())
+    until(lambda: connections(daemon) == 1, what="only the one that asks is open")
+    with dial(daemon.port) as wire:
+        wire.sendall(b"POST " + target + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        wire.recv(100)
+        assert connections(daemon) == 2
+        until(lambda: connections(daemon) == 1, within=20, every=0.1, what="the connection is closed")
+        until(lambda: set(daemon.family()) <= before, what="the process is ended")
+
+
+def connections(daemon: Daemon) -> int:
+    """How many the daemon has open, by its own count."""
+    page = daemon.ask("GET", "/metrics").text
+    (line,) = [line for line in page.splitlines() if line.startswith("faasd_open_connections ")]
+    return int(float(line.split()[1]))
 
 
 def test_a_client_that_goes_in_the_middle_leaves_nothing(daemon: Daemon) -> None:

@@ -1,4 +1,4 @@
-"""A quick HTTP function that only records: one line of the call's id in $RECORD for each request.
+"""A quick HTTP function that only records: a line with the call's id and the time in $RECORD for each request.
 
 It parses no more HTTP than the daemon sends. `?slow=SECONDS` makes it take its time.
 """
@@ -32,7 +32,7 @@ def serve(connection):
                 return
             data += more
         body, data = data[:length], data[length:]
-        os.write(FILE, CALL.search(head)[1] + b" " + body[:64] + b"\n")
+        os.write(FILE, b"%s %f %s\n" % (CALL.search(head)[1], time.time(), body[:64]))
         if slow := SLOW.search(head):
             time.sleep(float(slow[1]))
         connection.sendall(ANSWER)
