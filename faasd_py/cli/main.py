@@ -24,11 +24,14 @@ INTERRUPTED: Final = 130
 def main(words: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status."""
     open_standard_streams()
-    parser = make_parser()
-    options = parser.parse_args(words)
-    if options.run is None:
-        options.parser.print_help(sys.stderr)
-        return WRONG
+    try:
+        options = make_parser().parse_args(words)
+        if options.run is None:
+            options.parser.print_help(sys.stderr)
+            return WRONG
+    except BrokenPipeError:  # whoever asked for help has seen enough
+        _discard_output()
+        return FAILED
     return _guarded(options)
 
 

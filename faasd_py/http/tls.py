@@ -30,6 +30,8 @@ class TlsWire:
         self._plain = PlainWire(sock)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+        # Some Pythons set it by default, and then a cut connection looks like a closed one.
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_name or None
         )

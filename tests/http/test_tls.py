@@ -40,6 +40,7 @@ def server_context(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLCon
 
 def client_context(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # set by default in some Pythons
     authority.configure_trust(context)
     return context
 
