@@ -1,0 +1,358 @@
+"""What a spoke's operations do to the hub's queue."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+import trio
+from faasd_py.api import (
+    BadOption,
+    Call,
+    Filter,
+    IdempotencyConflict,
+    IllegalMove,
+    Move,
+    Outcome,
+    Queue,
+    QueueError,
+    QueueFull,
+    Spool,
+    Spooled,
+    State,
+    Verdict,
+)
+
+from faasd_py_nng import wire
+from faasd_py_nng.session import Held, Session, Slot, close_upload
+from faasd_py_nng.wire import CHUNK, Answer, Ask, Back, Credit, Done, Failed, Flush, Malformed, Op, Put, Settle
+from faasd_py_nng.wire import Start, Taken, Value
+
+LOOK_BACK: Final = 5000
+"""Calls that are looked through for one that may have been put before."""
+RECALL: Final = 1.0
+"""Seconds that spokes have to hand back what is only at hand."""
+QUESTIONS: Final = frozenset(
+    {"find", "records", "request", "result", "cancel", "requeue", "forget", "requeue_all", "purge"}
+)
+REFUSALS: Final = (QueueFull, IdempotencyConflict, BadOption, IllegalMove, QueueError)
+"""What travels back as an answer."""
+EXACT: Final = frozenset({"find", "records", "cancel", "requeue", "forget", "purge"})
+"""Questions to which a call that only lies ready at a spoke is READY."""
+
+
+class Desk:
+    """`noticed` is told of lanes that got calls, `credited` of what spokes are ready to take."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        spool: Spool,
+        *,
+        noticed: Callable[[str], None],
+        credited: Callable[[Session, Credit], None],
+        sessions: Callable[[], Sequence[Session]],
+    ) -> None:
+        self._queue = queue
+        self._spool = spool
+        self._noticed = noticed
+        self._credited = credited
+        self._sessions = sessions
+        self._asking = trio.Lock()
+        self.paused = False
+        self.resumed = trio.Event()
+
+    async def frame(self, session: Session, frame: wire.Frame) -> list[Answer] | None:
+        """Do what a frame says; None when its connection is over, and it will come again.
+
+        Raises:
+            Malformed: before anything was done.
+        """
+        for op in frame.ops:
+            _check(op)
+        turns = session.turns
+        if frame.number and not await turns.wait(frame.number):
+            return None
+        try:
+            fresh, slots = _enter(session, frame.ops)
+            for op, slot in fresh:
+                if isinstance(op, Settle | Back | Credit):
+                    await self._do(session, op, slot)
+        finally:
+            if frame.number:
+                turns.pass_on()
+        await self._do_all(session, [pair for pair in fresh if not pair[1].done.is_set()], frame.ordered)
+        for slot in slots:
+            await slot.done.wait()
+        session.forget_answers(frame.floor)
+        return [slot.answer for slot in slots if slot.answer is not None]
+
+    async def _do_all(self, session: Session, pairs: list[tuple[Op, Slot]], ordered: bool) -> None:
+        if ordered:
+            await self._in_order(session, pairs)
+        elif len(pairs) == 1:
+            await self._do(session, *pairs[0])
+        elif pairs:
+            async with trio.open_nursery() as nursery:
+                for op, slot in pairs:
+                    nursery.start_soon(self._do, session, op, slot)
+
+    async def _in_order(self, session: Session, pairs: list[tuple[Op, Slot]]) -> None:
+        """Each begins a turn of the loop after the one before, and none after one that was refused."""
+        refused = False
+
+        async def begin(place: int, nursery: trio.Nursery) -> None:
+            nonlocal refused
+            if place + 1 < len(pairs):
+                nursery.start_soon(begin, place + 1, nursery)
+            op, slot = pairs[place]
+            if refused:
+                _answer(slot, Failed(op.op, "QueueUnavailable", "one before it was refused"))
+                return
+            await self._do(session, op, slot)
+            refused = refused or (isinstance(slot.answer, Failed) and slot.answer.kind in {"QueueFull", "QueueUnavailable"})
+
+        if pairs:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(begin, 0, nursery)
+
+    async def _do(self, session: Session, op: Op, slot: Slot) -> None:
+        work = WORKS[type(op)]
+        try:
+            _answer(slot, await work(self, session, op, slot))
+        except REFUSALS as error:
+            _answer(slot, _failed(op.op, error))
+        finally:
+            slot.done.set()
+
+    # -- the road
+
+    async def _put(self, session: Session, op: Put, slot: Slot) -> Answer:
+        call = op.call
+        if op.upload:
+            body = await self._uploaded(session, op.upload, op.file)
+            if body is None:
+                return Failed(op.op, "upload", "the body is not here")
+            call = msgspec.structs.replace(call, body=body)
+        try:
+            known = await self._known(call) if op.again else None
+            if known is None:
+                accepted = await self._queue.put(call)
+                known = Taken(op.op, accepted.id, accepted.call_id, accepted.duplicate)
+                if not accepted.duplicate:
+                    self._noticed(call.lane)
+                    return known
+            return msgspec.structs.replace(known, op=op.op)
+        finally:
+            await self._clear(call)
+
+    async def _clear(self, call: Call) -> None:
+        """A file that the queue has not taken over is nobody's."""
+        if isinstance(call.body, Spooled):
+            await self._spool.remove(call.body)
+
+    async def _known(self, call: Call) -> Taken | None:
+        """The receipt of a call that was put in a session that is lost: the same in all that a record tells.
+
+        `accepted_at` is the spoke's clock to the microsecond, so two calls hardly ever share it with everything else.
+        """
+        before, seen = None, 0
+        while call.accepted_at and self._queue.capabilities.inspect and seen < LOOK_BACK:
+            page = await self._queue.records(Filter(lane=call.lane, before=before), 250)
+            for record in page:
+                same = record.accepted_at == call.accepted_at and record.size == call.size
+                if same and record.call_id == (call.call_id or record.id) and record.callback_url == call.callback_url:
+                    return Taken(0, record.id, record.call_id, False)
+            if len(page) < 250:
+                break
+            before, seen = page[-1].id, seen + len(page)
+        return None
+
+    async def _uploaded(self, session: Session, number: int, file: bool) -> Spooled | bytes | None:
+        upload = session.uploads.pop(number, None)
+        if upload is None:
+            return None
+        await close_upload(upload)
+        if upload.body is None or file:
+            return upload.body
+        body = await trio.to_thread.run_sync(Path(upload.body.path).read_bytes)
+        await self._spool.remove(upload.body)
+        return body
+
+    async def _start(self, session: Session, op: Start, slot: Slot) -> Answer:
+        held = session.held.get(op.lease)
+        if held is None:
+            return Failed(op.op, "lost", "the lease is held no longer")
+        held.starting = trio.Event()
+        try:
+            await self._queue.start(held.lease)
+            held.started = True
+        finally:
+            held.starting.set()
+        return Done(op.op)
+
+    async def _settle(self, session: Session, op: Settle, slot: Slot) -> Answer:
+        held = session.take_out(op.lease)
+        if held is None:
+            return Failed(op.op, "lost", "the lease is held no longer")
+        outcome, callback = op.outcome, op.callback
+        if outcome is not None and op.outcome_upload:
+            body = await self._uploaded(session, op.outcome_upload, file=False)
+            outcome = msgspec.structs.replace(outcome, body=body or b"", complete=body is not None)
+        if callback is not None and op.callback_upload:
+            found = await self._uploaded(session, op.callback_upload, op.callback_file)
+            callback = msgspec.structs.replace(callback, body=b"" if found is None else found)
+        await self.end(held, Verdict(move=op.move, reason=op.reason, wait=op.wait), outcome, callback)
+        if callback is not None:
+            self._noticed(callback.lane)
+        if op.move is Move.RELEASE:
+            self._noticed(held.lease.call.lane)
+        return Done(op.op)
+
+    async def end(
+        self, held: Held, verdict: Verdict, outcome: Outcome | None = None, callback: Call | None = None
+    ) -> None:
+        """Settle a lease, after a start that is under way."""
+        if held.starting is not None:
+            await held.starting.wait()
+        await self._queue.settle(held.lease, verdict, outcome, callback)
+
+    async def _back(self, session: Session, op: Back, slot: Slot) -> Answer:
+        for number in op.leases:
+            held = session.held.get(number)
+            if held is not None and not held.started and held.starting is None:
+                session.take_out(number)
+                await self.end(held, Verdict(move=Move.RELEASE))
+                self._noticed(held.lease.call.lane)
+        if op.recall > session.recalled:
+            session.recalled = op.recall
+            session.ring()
+        return Done(op.op)
+
+    async def _credit(self, session: Session, op: Credit, slot: Slot) -> Answer:
+        self._credited(session, op)
+        return Done(op.op)
+
+    async def _flush(self, session: Session, op: Flush, slot: Slot) -> Answer:
+        await self._queue.flush()
+        return Done(op.op)
+
+    # -- inspection
+
+    async def _ask(self, session: Session, op: Ask, slot: Slot) -> Answer:
+        if op.what in EXACT:
+            async with self._recalled():
+                answer = await self._asked(op)
+        else:
+            answer = await self._asked(op)
+        data = wire.encode(answer)
+        if len(data) > CHUNK:
+            slot.document = data
+            return Value(op.op, b"", len(data))
+        return Value(op.op, data)
+
+    async def _asked(self, op: Ask) -> Any:
+        method = getattr(self._queue, op.what)
+        if op.what in {"records", "requeue_all", "purge"}:
+            state = None if op.state is None else State(op.state)
+            return await method(Filter(lane=op.lane, state=state, before=op.before), limit=op.limit)
+        return await method(op.call)
+
+    @asynccontextmanager
+    async def _recalled(self) -> AsyncIterator[None]:
+        """What only lies ready at spokes is back in the queue meanwhile."""
+        async with self._asking:
+            self.paused = True
+            try:
+                with trio.move_on_after(RECALL):
+                    for session in self._sessions():
+                        await _recall(session)
+                yield
+            finally:
+                self.paused = False
+                resumed, self.resumed = self.resumed, trio.Event()
+                resumed.set()
+
+
+WORKS: Final[Mapping[type, Callable[[Desk, Session, Any, Slot], Awaitable[Answer]]]] = MappingProxyType(
+    {
+        Put: Desk._put,  # noqa: SLF001 - the table of its own methods
+        Start: Desk._start,  # noqa: SLF001
+        Settle: Desk._settle,  # noqa: SLF001
+        Back: Desk._back,  # noqa: SLF001
+        Credit: Desk._credit,  # noqa: SLF001
+        Flush: Desk._flush,  # noqa: SLF001
+        Ask: Desk._ask,  # noqa: SLF001
+    }
+)
+
+
+async def _recall(session: Session) -> None:
+    if session.pipe is None or not session.has_unstarted():
+        return
+    session.recall += 1
+    wanted = session.recall
+    session.ring()
+    while session.recalled < wanted and session.pipe is not None and not session.ended:
+        await session.bell.wait()
+
+
+def _enter(session: Session, ops: list[Op]) -> tuple[list[tuple[Op, Slot]], list[Slot]]:
+    """Those that are new, and the slots of all: what was done already is not done again."""
+    fresh, slots = [], []
+    for op in ops:
+        slot = session.answers.get(op.op)
+        if slot is None:
+            slot = session.answers[op.op] = Slot(trio.Event())
+            fresh.append((op, slot))
+        slots.append(slot)
+    return fresh, slots
+
+
+def _answer(slot: Slot, answer: Answer) -> None:
+    slot.answer = answer
+    slot.done.set()
+
+
+def _check(op: Op) -> None:
+    if isinstance(op, Put):
+        wire.check_call(op.call)
+    elif isinstance(op, Settle):
+        if op.outcome is not None:
+            wire.check_outcome(op.outcome)
+        if op.callback is not None:
+            wire.check_call(op.callback)
+    elif isinstance(op, Ask) and (op.what not in QUESTIONS or (op.state or 0) not in list(State)):
+        raise Malformed(f"nobody can ask for {op.what!r}")
+
+
+def _failed(number: int, error: Exception) -> Failed:
+    kind = next((kind.__name__ for kind in REFUSALS if isinstance(error, kind)), "QueueUnavailable")
+    kind = "QueueUnavailable" if kind == "QueueError" else kind
+    after = getattr(error, "retry_after", None)
+    return Failed(number, kind, str(error)[:500], after or (5.0 if isinstance(error, QueueError) else 0.0))
+
+
+async def read_body(held: Held, offset: int) -> bytes:
+    """A piece of a lease's body.
+
+    Raises:
+        OSError: its file cannot be read.
+    """
+    body = held.lease.call.body
+    if isinstance(body, bytes):
+        return body[offset : offset + CHUNK]
+    return await trio.to_thread.run_sync(_read, body.path, offset)
+
+
+def _read(path: str, offset: int) -> bytes:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(handle, CHUNK, offset)
+    finally:
+        os.close(handle)

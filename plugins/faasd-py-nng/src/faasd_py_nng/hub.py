@@ -1,0 +1,385 @@
+"""The hub: spokes come, prove who they are, and have their sessions; what the gone ones held is given to others."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import msgspec
+import trio
+from faasd_py.api import CRASHED, QueueError, QueueStats, ServiceSite
+
+from faasd_py_nng import wire
+from faasd_py_nng.desk import Desk, read_body
+from faasd_py_nng.feed import Feed
+from faasd_py_nng.known import KnownSpokes
+from faasd_py_nng.nng import Door, Question
+from faasd_py_nng.proof import HUB, SPOKE, is_proof, proof
+from faasd_py_nng.session import MOST_REQUESTS, MOST_UPLOADS, SMALL, Session, Upload, close_upload, not_heard_since
+from faasd_py_nng.settings import HubOptions, serves
+from faasd_py_nng.wire import Credit, Malformed, Refused
+
+log: Final = logging.getLogger("faasd_py.nng.hub")
+TICK: Final = 0.2
+"""Seconds between two looks at the figures, at lanes that wait, and at spokes that are silent."""
+HANDSHAKE: Final = 5.0
+"""Seconds that who comes has to prove who they are."""
+ASK_AGAIN: Final = 5.0
+"""Seconds after which a claimed lane is offered to the hub's own workers again: they may have its function by now."""
+
+
+class Comer(msgspec.Struct, eq=False):
+    """A connection that has no session yet."""
+
+    since: float
+    hello: wire.Hello | None = None
+    nonce: bytes = b""
+
+
+class Hub:
+    """One daemon's queue, offered."""
+
+    def __init__(self, site: ServiceSite, options: HubOptions, key: bytes | None) -> None:
+        self._queue = site.queue
+        self._spool = site.spool
+        self._options = options
+        self._key = key
+        self._sessions: dict[bytes, Session] = {}
+        self._comers: dict[int, Comer] = {}
+        self._feeds: dict[tuple[bytes, str], Feed] = {}
+        self._claimed: set[str] = set()
+        self._known = KnownSpokes(site.directory / "spokes.json")
+        self._desk = Desk(
+            site.queue, site.spool, noticed=self._noticed, credited=self._credited,
+            sessions=lambda: list(self._sessions.values()),
+        )  # fmt: skip
+        self._stats: QueueStats = site.queue.stats()
+        self._stats_at = 0.0
+        self._nursery: trio.Nursery | None = None
+        self.door: Door | None = None
+
+    async def serve(self, door: Door) -> None:
+        """Until cancelled; then what spokes hold is left as a crash would leave it."""
+        self.door = door
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._watch)
+            self._nursery.start_soon(self._offer_again)
+            for _ in range(2):
+                self._nursery.start_soon(self._receive)
+
+    async def _receive(self) -> None:
+        assert self._nursery is not None and self.door is not None  # noqa: S101, PT018 - `serve` opened both
+        while True:
+            question = await self.door.receive()
+            self._nursery.start_soon(self._handle, question)
+
+    # -- connections
+
+    def came(self, pipe: int) -> None:
+        """Somebody has connected."""
+        if len(self._comers) > self._options.max_spokes:
+            self._hang_up(pipe)
+        else:
+            self._comers[pipe] = Comer(trio.current_time())
+
+    def gone(self, pipe: int) -> None:
+        """A connection has ended: its session has a while to come back."""
+        self._comers.pop(pipe, None)
+        for session in self._sessions.values():
+            if session.pipe == pipe:
+                session.disconnect()
+                log.info("spoke %s: the connection is lost", session.name)
+
+    def _hang_up(self, pipe: int) -> None:
+        if self.door is not None:
+            self.door.hang_up(pipe)
+
+    async def _handle(self, question: Question) -> None:
+        """One message. Whatever is wrong with it is the end of who sent it, and of nobody else."""
+        try:
+            reply = await self._reply(question.pipe, question.data)
+        except Malformed as error:
+            log.warning("a connection is ended, it sent what is no message: %s", error)
+            await self._end_pipe(question.pipe)
+            reply = None
+        except Exception:
+            log.exception("a message cannot be handled; its connection is ended")
+            await self._end_pipe(question.pipe)
+            reply = None
+        if reply is None:
+            question.drop()
+        else:
+            await question.reply(wire.encode(reply))
+
+    async def _end_pipe(self, pipe: int) -> None:
+        for session in [session for session in self._sessions.values() if session.pipe == pipe]:
+            await self._end(session, "it sent what is no message")
+        self._hang_up(pipe)
+
+    async def _reply(self, pipe: int, data: bytes) -> wire.Told | None:
+        said = wire.read_said(data)
+        if isinstance(said, wire.Hello):
+            return self._hello(pipe, said)
+        if isinstance(said, wire.Proof):
+            return await self._proof(pipe, said)
+        session = self._sessions.get(said.session)
+        if session is None or session.pipe != pipe:
+            return Refused("session", "there is no such session")
+        session.heard = trio.current_time()
+        if session.requests >= MOST_REQUESTS:
+            raise Malformed("too many messages at once")
+        session.requests += 1
+        try:
+            return await self._serve(session, pipe, said)
+        finally:
+            session.requests -= 1
+
+    async def _serve(self, session: Session, pipe: int, said: Any) -> wire.Told | None:
+        if isinstance(said, wire.Frame):
+            answers = await self._desk.frame(session, said)
+            return None if answers is None else wire.Answers(answers, self._figures(session))
+        if isinstance(said, wire.Listen):
+            return await self._listen(session, pipe)
+        if isinstance(said, wire.Piece):
+            return await self._piece(session, said)
+        if isinstance(said, wire.Fetch):
+            return await self._fetch(session, said)
+        await self._end(session, "it has left")
+        return wire.Received()
+
+    # -- the handshake
+
+    def _hello(self, pipe: int, hello: wire.Hello) -> wire.Told:
+        if hello.version != wire.VERSION:
+            return Refused("version", f"the hub speaks version {wire.VERSION} of the protocol, not {hello.version}")
+        comer = self._comers.get(pipe)
+        if comer is None or comer.hello is not None:
+            raise Malformed("a greeting that is not the first word")
+        comer.hello, comer.nonce = hello, os.urandom(16)
+        return wire.Challenge(wire.VERSION, comer.nonce, self._key is not None)
+
+    async def _proof(self, pipe: int, said: wire.Proof) -> wire.Told:
+        comer = self._comers.pop(pipe, None)
+        if comer is None or comer.hello is None:
+            raise Malformed("a proof that nobody asked for")
+        hello = comer.hello
+        if not is_proof(said.mac, proof(self._key, SPOKE, hello, comer.nonce)):
+            log.warning("spoke %r is refused: it does not know the key", hello.name)
+            return Refused("key", "the hub does not accept the key (key_file)")
+        session = await self._again(pipe, hello)
+        if isinstance(session, Refused):
+            return session
+        resumed = session is not None
+        if session is None:
+            if len(self._sessions) >= self._options.max_spokes:
+                return Refused("full", f"the hub has {len(self._sessions)} spokes already (max_spokes)")
+            session = Session(os.urandom(16), hello, pipe, self._options.lanes)
+            self._sessions[session.token] = session
+        await self._known.saw(session)
+        return await self._welcome(session, hello, comer.nonce, said.holding, resumed=resumed)
+
+    async def _again(self, pipe: int, hello: wire.Hello) -> Session | Refused | None:
+        """The session that goes on, if there is one; of one spoke, the latest life takes the place of earlier ones."""
+        for session in [one for one in self._sessions.values() if one.spoke == hello.spoke]:
+            if session.incarnation > hello.incarnation:
+                return Refused("superseded", "another daemon with the same state directory took this one's place")
+            if session.incarnation == hello.incarnation:
+                if session.pipe is not None:
+                    self._hang_up(session.pipe)
+                session.patterns = hello.lanes
+                session.connect(pipe)
+                return session
+            await self._end(session, "it has started anew")
+        return None
+
+    async def _welcome(
+        self, session: Session, hello: wire.Hello, nonce: bytes, holding: list[int], *, resumed: bool
+    ) -> wire.Welcome:
+        kept = set(holding)
+        for number in [number for number in session.held if number not in kept]:
+            await self._release(session, number)
+        lost = [number for number in holding if number not in session.held]
+        log.info("spoke %s %s; it serves %s", session.name, "is back" if resumed else "has come", session.patterns or "no lanes")
+        capabilities = self._queue.capabilities
+        most = int(min(capabilities.max_body or self._options.max_body, self._options.max_body))
+        capabilities = msgspec.to_builtins(msgspec.structs.replace(capabilities, max_body=most))
+        patience = float(self._options.lease_timeout)
+        return wire.Welcome(
+            session.token, proof(self._key, HUB, hello, nonce), resumed, lost, patience / 4, patience, capabilities,
+            session.figures(self._queue.stats(), self._queue.trouble()),
+        )  # fmt: skip
+
+    # -- leases
+
+    async def _release(self, session: Session, number: int) -> None:
+        held = session.take_out(number)
+        if held is not None:
+            await self._desk.end(held, CRASHED)
+            self._noticed(held.lease.call.lane)
+
+    async def _end(self, session: Session, why: str) -> None:
+        """The session is over: what it held is READY again, and what it ran counts as an attempt."""
+        if session.ended:
+            return
+        session.ended = True
+        self._sessions.pop(session.token, None)
+        session.disconnect()
+        if session.held:
+            log.warning("spoke %s: %s; %d calls go back into the queue", session.name, why, len(session.held))
+        else:
+            log.info("spoke %s: %s", session.name, why)
+        for number in list(session.held):
+            await self._release(session, number)
+        await session.drop_uploads(self._spool)
+
+    def _credited(self, session: Session, credit: Credit) -> None:
+        key = session.token, credit.lane
+        if credit.total is None:
+            if scope := session.feeds.pop(credit.lane, None):
+                scope.cancel()
+            session.left(credit.lane)
+            self._noticed(credit.lane)
+            return
+        if not session.may_serve(credit.lane) or session.ended or session.pipe is None:
+            return
+        if credit.lane not in session.feeds:
+            self._feeds[key] = Feed(credit.lane, session, self._queue, self._desk)
+            session.feeds[credit.lane] = scope = trio.CancelScope()
+            assert self._nursery is not None  # noqa: S101 - whoever is asked serves
+            self._nursery.start_soon(self._feed, key, self._feeds[key], scope)
+        self._feeds[key].set_total(credit.total)
+
+    async def _feed(self, key: tuple[bytes, str], feed: Feed, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._patiently(feed.run)
+        if self._feeds.get(key) is feed:
+            del self._feeds[key]
+
+    async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except QueueError as error:
+                log.warning("a lane cannot be fed now: %s", error)
+                await trio.sleep(error.retry_after)
+
+    def _noticed(self, lane: str) -> None:
+        """Calls have come, or come back: tell those who serve the lane and may not know."""
+        for session in self._sessions.values():
+            if lane not in session.feeds and session.may_serve(lane):
+                lanes = self._queue.stats().lanes
+                if lane in lanes and lanes[lane].ready:
+                    session.announce(lane)
+
+    def claim(self, lane: str, ours: bool) -> bool:
+        """Whether the hub's own workers are to leave this lane to the spokes: they have no function for it, somebody has."""
+        if not serves(self._options.lanes, lane):
+            return False
+        able = [session for session in self._sessions.values() if session.may_serve(lane)]
+        for session in able:
+            session.announce(lane)
+        if ours or not (able or self._known.serve(lane)):
+            return False
+        self._claimed.add(lane)
+        return True
+
+    async def _offer_again(self) -> None:
+        while True:
+            await trio.sleep(ASK_AGAIN)
+            claimed, self._claimed = self._claimed, set()
+            for lane in claimed:
+                self._queue.leave(lane)
+
+    # -- news, bodies
+
+    def _figures(self, session: Session) -> wire.Figures | None:
+        """With few lanes they are always fresh, with many at most a tick old."""
+        now = trio.current_time()
+        if len(self._stats.lanes) <= SMALL or now - self._stats_at >= TICK:
+            self._stats, self._stats_at = self._queue.stats(), now
+        elif self._stats_at != now:
+            return None
+        return session.figures(self._stats, self._queue.trouble())
+
+    async def _listen(self, session: Session, pipe: int) -> wire.News | None:
+        patience = float(self._options.lease_timeout) / 4
+        with trio.move_on_after(patience):
+            while not session.has_news() and session.pipe == pipe and not session.ended:
+                if session.differs(self._stats, self._queue.trouble()):
+                    break
+                await session.bell.wait()
+        if session.pipe != pipe or session.ended:
+            return None
+        self._stats, self._stats_at = self._queue.stats(), trio.current_time()
+        return session.news(self._stats, self._queue.trouble())
+
+    async def _piece(self, session: Session, piece: wire.Piece) -> wire.Told:
+        upload = session.uploads.get(piece.upload)
+        if upload is None:
+            if piece.offset:
+                return Refused("upload", "the beginning is not here")
+            if len(session.uploads) >= MOST_UPLOADS:
+                raise Malformed("too many large bodies at once")
+            upload = session.uploads[piece.upload] = await self._new_upload()
+        if piece.offset + len(piece.data) <= upload.size and not (piece.last and upload.body is None):
+            return wire.Received()
+        if piece.offset != upload.size or upload.body is not None or upload.size + len(piece.data) > self._options.max_body:
+            raise Malformed("a piece of a large body that does not fit")
+        return await self._write(session, upload, piece)
+
+    async def _new_upload(self) -> Upload:
+        stack = AsyncExitStack()
+        return Upload(stack, await stack.enter_async_context(self._spool.writer()))
+
+    async def _write(self, session: Session, upload: Upload, piece: wire.Piece) -> wire.Told:
+        try:
+            await upload.writer.write(piece.data)
+            upload.size += len(piece.data)
+            if piece.last:
+                upload.body = await upload.writer.commit()
+        except QueueError as error:
+            session.uploads.pop(piece.upload, None)
+            await close_upload(upload)
+            return Refused("QueueUnavailable", str(error))
+        return wire.Received()
+
+    async def _fetch(self, session: Session, said: wire.Fetch) -> wire.Told:
+        if said.answer:
+            slot = session.answers.get(said.answer)
+            document = b"" if slot is None else slot.document
+            return wire.Data(document[said.offset : said.offset + wire.CHUNK])
+        held = session.held.get(said.lease)
+        if held is None:
+            return Refused("lost", "the lease is held no longer")
+        try:
+            return wire.Data(await read_body(held, said.offset))
+        except OSError as error:
+            return Refused("QueueUnavailable", f"a large body cannot be read: {error.strerror}")
+
+    # -- the clock
+
+    async def _watch(self) -> None:
+        while True:
+            await trio.sleep(TICK)
+            self._stats, self._stats_at = self._queue.stats(), trio.current_time()
+            trouble = self._queue.trouble()
+            waiting = [name for name, lane in self._stats.lanes.items() if lane.ready]
+            for session in list(self._sessions.values()):
+                for name in waiting:
+                    if name not in session.feeds and session.may_serve(name):
+                        session.announce(name)
+                if session.pipe is not None and session.differs(self._stats, trouble):
+                    session.ring()
+            self._turn_away()
+            for session in not_heard_since(self._sessions.values(), float(self._options.lease_timeout)):
+                await self._end(session, f"it was not heard for {self._options.lease_timeout}")
+
+    def _turn_away(self) -> None:
+        """Those who do not say who they are."""
+        deadline = trio.current_time() - HANDSHAKE
+        for pipe in [pipe for pipe, comer in self._comers.items() if comer.since < deadline]:
+            del self._comers[pipe]
+            self._hang_up(pipe)

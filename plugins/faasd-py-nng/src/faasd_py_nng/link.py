@@ -1,0 +1,314 @@
+"""The spoke's side of a session: connect, prove, send operations in batches, listen; again and again, with pauses.
+
+What was sent and not answered is sent again under the same number: the hub does nothing twice. Only when the hub has
+lost the session too (it was started anew, or the link was down for too long) is that memory gone: then leases are
+lost, and puts ask the hub to look whether they are there already.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+import trio
+
+from faasd_py_nng import wire
+from faasd_py_nng.identity import Identity
+from faasd_py_nng.nng import Certificates, Line, LineLost, open_line
+from faasd_py_nng.pending import Pending
+from faasd_py_nng.proof import HUB, SPOKE, is_proof, proof
+from faasd_py_nng.settings import SpokeOptions
+from faasd_py_nng.wire import CHUNK, Answers, Back, Credit, Done, Failed, Figures, Malformed, News, Op, Put, Refused
+from faasd_py_nng.wire import Settle, Start, Value, Welcome
+
+log: Final = logging.getLogger("faasd_py.nng.spoke")
+PUMPS: Final = 2
+"""Batches on their way at once: while one is being committed the next is filled."""
+BATCH: Final = 256
+"""Operations in one message."""
+
+
+class NotWelcome(Exception):
+    """The hub does not want us, or is not who it should be; the text says why."""
+
+
+class Spoke(Protocol):
+    """Whom the link tells."""
+
+    def holding(self) -> list[int]:
+        """The leases that are here."""
+        ...
+
+    def connected(self, welcome: Welcome) -> None:
+        """A session begins, or goes on."""
+        ...
+
+    def session_lost(self) -> None:
+        """Every lease is somebody else's."""
+        ...
+
+    def heard(self, news: News) -> None:
+        """There is news."""
+        ...
+
+    def figures(self, figures: Figures) -> None:
+        """There are new figures."""
+        ...
+
+
+class Link:
+    """`up`: there is a session now; else `why` says why not."""
+
+    def __init__(
+        self, options: SpokeOptions, identity: Identity, key: bytes | None, certificates: Certificates | None, spoke: Spoke
+    ) -> None:
+        self._options = options
+        self._identity = identity
+        self._key = key
+        self._certificates = certificates
+        self._spoke = spoke
+        self._numbers = 0
+        self._frames = 0
+        self._token = b""
+        self._unanswered: dict[int, Pending] = {}
+        self._waiting: deque[Pending] = deque()
+        self._bell = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._line: Line | None = None
+        self.up = trio.Event()
+        self.why = "it was not reached yet"
+        self.down_since = trio.current_time()
+        self.sessions = 0
+
+    # -- operations
+
+    def submit(self, make: Callable[[int], Op], size: int = 64, *, slow: bool = False, ordered: bool = False) -> Pending:
+        """Send an operation; it is sent again until there is an answer, or it is withdrawn."""
+        self._numbers += 1
+        pending = Pending(make(self._numbers), size, slow, ordered)
+        self._unanswered[self._numbers] = pending
+        if not slow:
+            self._waiting.append(pending)
+            self._bell.set()
+        elif self._nursery is not None:
+            self._nursery.start_soon(self._send_slow, pending)
+        return pending
+
+    def withdraw(self, pending: Pending) -> None:
+        """Nobody waits for the answer: what was not sent is not done, what was sent is not sent again."""
+        pending.withdrawn = True
+        if not pending.sent:
+            self._unanswered.pop(pending.op.op, None)
+
+    async def ask(self, said: Callable[[bytes], wire.Said]) -> wire.Told:
+        """A message outside the batches: pieces of large bodies. `said` makes it for the session's token.
+
+        Raises:
+            LineLost: there is no session, or it was lost meanwhile.
+        """
+        if self._line is None:
+            raise LineLost(self.why)
+        return wire.read_told(await self._line.ask(wire.encode(said(self._token))))
+
+    # -- the connection
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        shortest = float(self._options.reconnect_max) / 50
+        pause = shortest
+        while True:
+            sessions = self.sessions
+            try:
+                await self._connect()
+            except (LineLost, Malformed, NotWelcome) as error:
+                self._down(str(error))
+            pause = shortest if self.sessions > sessions else min(pause * 2, float(self._options.reconnect_max))
+            await trio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - only that not all come at once
+
+    def _down(self, why: str) -> None:
+        if self.up.is_set():
+            self.up = trio.Event()
+            self.down_since = trio.current_time()
+            log.warning("the link to %s is lost: %s", self._options.hub, why)
+        elif why != self.why:
+            log.warning("the hub at %s cannot be had: %s", self._options.hub, why)
+        self.why = why
+
+    async def _connect(self) -> None:
+        patience = float(self._options.connect_timeout)
+        async with open_line(self._options.hub, self._certificates, patience) as line:
+            with trio.move_on_after(patience) as scope:
+                welcome = await self._greet(line)
+            if scope.cancelled_caught:
+                raise LineLost("the hub does not answer")
+            self._begin(line, welcome)
+            try:
+                await self._live(line, welcome)
+            finally:
+                self._line = self._nursery = None
+
+    async def _greet(self, line: Line) -> Welcome:
+        """Raises NotWelcome, also when the hub cannot prove that it knows the key."""
+        hello = wire.Hello(
+            wire.VERSION, self._identity.spoke, self._identity.incarnation,
+            (self._options.name or socket.gethostname())[:128], os.urandom(16), list(self._options.lanes),
+        )  # fmt: skip
+        challenge = wire.read_told(await line.ask(wire.encode(hello)))
+        if not isinstance(challenge, wire.Challenge):
+            raise NotWelcome(_refusal(challenge))
+        if challenge.keyed is not (self._key is not None):
+            have, not_have = ("the hub", "this spoke") if challenge.keyed else ("this spoke", "the hub")
+            raise NotWelcome(f"{have} has a key and {not_have} has none (key_file)")
+        mine = wire.Proof(proof(self._key, SPOKE, hello, challenge.nonce), self._spoke.holding())
+        welcome = wire.read_told(await line.ask(wire.encode(mine)))
+        if not isinstance(welcome, Welcome):
+            raise NotWelcome(_refusal(welcome))
+        if not is_proof(welcome.mac, proof(self._key, HUB, hello, challenge.nonce)):
+            raise NotWelcome("the hub does not know the key: it is not the one it should be")
+        return welcome
+
+    def _begin(self, line: Line, welcome: Welcome) -> None:
+        self._line, self._token, self._frames = line, welcome.session, 0
+        if self.sessions and not welcome.resumed:
+            log.warning("the hub at %s has lost our session: what runs here will run again", self._options.hub)
+            self._spoke.session_lost()
+        self._requeue(lost=not welcome.resumed)
+        self.sessions += 1
+        self.up.set()
+        self._spoke.connected(welcome)
+        log.info("connected to the hub at %s", self._options.hub)
+
+    def _requeue(self, *, lost: bool) -> None:
+        """What was not answered is to be sent again, in its order, as far as it makes sense."""
+        self._waiting.clear()
+        for number, pending in list(self._unanswered.items()):
+            op = pending.op
+            if isinstance(op, Back | Credit):
+                self._answered(Done(number))
+            elif pending.sent and pending.withdrawn:
+                del self._unanswered[number]
+            elif lost and isinstance(op, Start | Settle):
+                self._answered(Failed(number, "lost", "the hub has given the call to others"))
+            else:
+                if lost and pending.sent and isinstance(op, Put):
+                    pending.op = msgspec.structs.replace(op, again=True)
+                if not pending.slow:
+                    self._waiting.append(pending)
+
+    async def _live(self, line: Line, welcome: Welcome) -> None:
+        failure: list[Exception] = []
+
+        async def guard(work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+            try:
+                await work(*arguments)
+            except (LineLost, Malformed, NotWelcome) as error:
+                failure.append(error)
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(guard, self._listen, line, welcome.patience)
+            nursery.start_soon(guard, self._watch, line)
+            for _ in range(PUMPS):
+                nursery.start_soon(guard, self._pump, line)
+            for pending in list(self._unanswered.values()):
+                if pending.slow:
+                    nursery.start_soon(self._send_slow, pending)
+        if failure:
+            raise failure[0]
+
+    async def _watch(self, line: Line) -> None:
+        await line.lost.wait()
+        raise LineLost("the connection is closed")
+
+    async def _listen(self, line: Line, patience: float) -> None:
+        """The hub replies to each Listen within its heartbeat: one that is silent for longer is not there."""
+        said = wire.encode(wire.Listen(self._token))
+        while True:
+            with trio.move_on_after(patience / 2) as scope:
+                news = wire.read_told(await line.ask(said))
+            if scope.cancelled_caught:
+                raise LineLost(f"the hub is silent for {patience / 2:g} s")
+            if not isinstance(news, News):
+                raise NotWelcome(_refusal(news))
+            if news.figures is not None:
+                self._spoke.figures(news.figures)
+            self._spoke.heard(news)
+
+    async def _pump(self, line: Line) -> None:
+        while True:
+            while not self._waiting:
+                self._bell = trio.Event()
+                await self._bell.wait()
+            batch = self._pack()
+            if batch:
+                self._frames += 1
+                await self._send(line, self._frames, batch)
+
+    def _pack(self) -> list[Pending]:
+        """As many as fit into one message, all ordered or none."""
+        batch: list[Pending] = []
+        size = 0
+        waiting = self._waiting
+        while waiting and len(batch) < BATCH:
+            pending = waiting[0]
+            if batch and (size + pending.size > CHUNK or pending.ordered is not batch[0].ordered):
+                break
+            waiting.popleft()
+            if pending.withdrawn or pending.done.is_set():
+                continue
+            pending.sent = True
+            size += pending.size
+            batch.append(pending)
+        return batch
+
+    async def _send(self, line: Line, number: int, batch: list[Pending]) -> None:
+        floor = next(iter(self._unanswered), self._numbers + 1)
+        frame = wire.Frame(self._token, number, floor, [pending.op for pending in batch], batch[0].ordered)
+        told = wire.read_told(await line.ask(wire.encode(frame)))
+        if not isinstance(told, Answers):
+            raise NotWelcome(_refusal(told))
+        for answer in told.answers:
+            if isinstance(answer, Value) and answer.size:
+                await self._fetch_document(line, answer)
+        if told.figures is not None:
+            self._spoke.figures(told.figures)
+        for answer in told.answers:
+            self._answered(answer)
+
+    async def _send_slow(self, pending: Pending) -> None:
+        """In a message of its own; when the link fails meanwhile, the next session takes it up."""
+        if self._line is None or pending.withdrawn:
+            return
+        pending.sent = True
+        try:
+            await self._send(self._line, 0, [pending])
+        except (LineLost, Malformed, NotWelcome):
+            return
+
+    async def _fetch_document(self, line: Line, answer: Value) -> None:
+        pieces: list[bytes] = []
+        got = 0
+        while got < answer.size:
+            told = wire.read_told(await line.ask(wire.encode(wire.Fetch(self._token, 0, answer.op, got))))
+            if not isinstance(told, wire.Data) or not told.data:
+                raise Malformed("an answer that breaks off")
+            pieces.append(told.data)
+            got += len(told.data)
+        if pending := self._unanswered.get(answer.op):
+            pending.document = b"".join(pieces)
+
+    def _answered(self, answer: wire.Answer) -> None:
+        pending = self._unanswered.pop(answer.op, None)
+        if pending is not None:
+            pending.resolve(answer)
+
+
+def _refusal(told: wire.Told) -> str:
+    return told.text if isinstance(told, Refused) else "the hub says something unexpected"
