@@ -61,7 +61,7 @@ def check_host(name: str) -> None:
 
 
 def check_url(url: str) -> None:
-    """The URL is one that a function can be reached at: http or https, with a host, without password and fragment.
+    """The URL is one that a function can be reached at: http or https with a host, or http+unix with a path only.
 
     Raises:
         ValueError: one sentence saying what was expected.
@@ -73,10 +73,13 @@ def check_url(url: str) -> None:
         port = parts.port
     except ValueError as error:
         raise ValueError(f'expected a URL like "http://10.0.0.5:9000", got "{url}" ({error})') from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(f"a URL with a user name, a query or a fragment cannot be used: {parts.hostname or ''}")
+    if parts.scheme == "http+unix":
+        if parts.netloc or not parts.path.strip("/"):
+            raise ValueError(f'expected a URL like "http+unix:///run/app.sock", got "{url}"')
+    elif parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         raise ValueError(f'expected a URL like "http://10.0.0.5:9000", got "{url}"')
-    if parts.username is not None or parts.fragment:
-        raise ValueError(f"a URL with a user name or a fragment cannot be used: {parts.hostname}")
 
 
 def _check_unix(path: str, address: str) -> None:

@@ -21,8 +21,19 @@ POSITIVE: Final = (
 )
 """Durations that make no sense when they are zero."""
 POSITIVE_OF_FUNCTION: Final = ("read_timeout", "write_timeout", "start_timeout", "idle_timeout")
-ONLY_HTTP: Final = ("port", "unix_socket", "ready_path", "replicas")
-"""What only long-lived processes have; said of another built-in mode it would be ignored, so it is refused."""
+_PROCESS: Final = ("environment", "working_directory", "user", "limits", "secrets", "kill_grace")
+_PER_CALL: Final = ("combine_output", "content_type", "cgi_headers")
+_SERVICE: Final = (
+    "port", "unix_socket", "ready_path", "replicas", "idle_timeout", "start_timeout", "write_timeout",
+)  # fmt: skip
+_CONNECTION: Final = ("read_timeout", "max_idle_connections")
+SETTINGS_OF: Final = {
+    "fork": frozenset((*_PROCESS, *_PER_CALL)),
+    "stream": frozenset((*_PROCESS, *_PER_CALL)),
+    "http": frozenset((*_PROCESS, *_SERVICE, *_CONNECTION)),
+    "url": frozenset(_CONNECTION),
+}
+"""What not every built-in mode heeds; said of a mode that does not, it would be ignored, so it is refused."""
 SMALLEST_HEAD: Final = 1024
 _WORD: Final = re.compile(r"[a-z0-9](?:[-a-z0-9_.]*[a-z0-9])?", re.ASCII)
 _FILE: Final = re.compile(r"[-._a-zA-Z0-9]+", re.ASCII)
@@ -94,6 +105,7 @@ def _function(name: str, function: FunctionSettings) -> Broken:
     yield from _tried("", names.check, name)
     yield from _kind(function)
     yield from _program(function)
+    yield from _ignored(function)
     yield from _service(function)
     yield from _retry(function)
     for key in POSITIVE_OF_FUNCTION:
@@ -153,14 +165,19 @@ def _program(function: FunctionSettings) -> Broken:
         yield '.limits.memory: expected a size above 0, got "0B"'
 
 
-def _service(function: FunctionSettings) -> Broken:
+def _ignored(function: FunctionSettings) -> Broken:
+    """Settings that the function's mode does not heed; a plug-in's mode is the plug-in's to judge."""
     mode = function.mode or ("fork" if function.command is not None else "url")
-    if mode in {"fork", "stream", "url"} and function.image is None:
-        plain = FunctionSettings()
-        for key in ONLY_HTTP:
-            if getattr(function, key) != getattr(plain, key):
-                yield f'.{key}: only a function with mode = "http" has it'
+    if mode not in SETTINGS_OF or function.image is not None:
         return
+    plain = FunctionSettings()
+    for key in FunctionSettings.__struct_fields__:
+        heeding = [name for name, settings in SETTINGS_OF.items() if key in settings]
+        if heeding and mode not in heeding and getattr(function, key) != getattr(plain, key):
+            yield f'.{key}: mode "{mode}" does not heed it, only {" and ".join(heeding)}'
+
+
+def _service(function: FunctionSettings) -> Broken:
     if function.replicas.max < function.replicas.min:
         yield f".replicas: expected max >= min, got min {function.replicas.min} and max {function.replicas.max}"
     if function.port > 65535:

@@ -49,6 +49,8 @@ from faasd_py.worker.workers import Workers
 METRICS_PATHS: Final = frozenset({b"/metrics", b"/healthz"})
 AT_START_ONLY: Final = ("state", "plugins", "services", "metrics", "queue")
 """Tables whose changes wait for the next start."""
+AFTER_GRACE: Final = 30.0
+"""Seconds that a stop may take when the grace is over: attempts end, the queue is flushed, functions stop."""
 _log: Final = logging.getLogger("faasd_py.daemon")
 
 
@@ -128,7 +130,7 @@ class House:
             await self._start_services(rooms)
             await rooms.start(self._run_doors, sockets)
             await rooms.start(self._keep_control)
-            rooms.start_soon(self._notifier.watch, lambda: True)
+            rooms.start_soon(self._notifier.watch)
             self._notifier.ready(f"serving {len(self.config.functions)} functions")
             _log.info("ready: listening on %s", ", ".join(map(name_of, sockets.gateway)))
             await self._stop.wait()
@@ -188,7 +190,7 @@ class House:
 
     async def _drain(self) -> None:
         grace = self.config.workers.grace
-        self._notifier.stopping("draining", within=grace + 10)
+        self._notifier.stopping("draining", within=grace + AFTER_GRACE)
         self._enqueue.draining = True
         self._server.drain()
         self._metrics_server.drain()
@@ -198,8 +200,7 @@ class House:
                 await self._doors_closed.wait()
         if patience.cancelled_caught:
             _log.warning("the grace of %s is over: what still runs is stopped and will run again", grace)
-            with trio.move_on_after(5):
-                await self.workers.drain(0)
+            await self.workers.drain(0)
         with trio.move_on_after(10):
             await self.queue.flush()
 
@@ -233,7 +234,9 @@ class House:
         self._enqueue.terms = terms
         self.config = new
         log.setup(new.log)
-        self._server.set_limits(_limits(new.gateway))
+        limits = _limits(new.gateway)
+        self._server.set_limits(limits)
+        self._metrics_server.set_limits(limits)
         if tls is not None:
             self._server.set_tls(tls)
         self.workers.reconfigure(new.workers, new.callback)

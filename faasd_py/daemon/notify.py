@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Self
 
 import trio
@@ -49,27 +49,19 @@ class Notifier:
         longer = "" if within is None else f"EXTEND_TIMEOUT_USEC={int(within * 1e6)}"
         return self._send("STOPPING=1", longer, _status(status))
 
-    def status(self, text: str) -> bool:
-        """One line that `systemctl status` shows."""
-        return self._send(_status(text))
-
     def ping(self) -> bool:
         """The watchdog's interval begins anew."""
         return self._send("WATCHDOG=1")
 
-    async def watch(self, alive: Callable[[], bool]) -> None:
-        """Ping at a third of the watchdog's interval for as long as `alive()`; returns at once without a watchdog.
+    async def watch(self) -> None:
+        """Ping at a third of the watchdog's interval; returns at once without a watchdog.
 
-        A hung event loop never comes here, and a daemon that knows itself to be broken says nothing: systemd restarts
-        both.
+        A hung event loop never comes here: then systemd starts the daemon again.
         """
         if self.watchdog is None:
             return
         while True:
-            if alive():
-                self.ping()
-            else:
-                _log.warning("not alive: the watchdog gets no ping")
+            self.ping()
             await trio.sleep(self.watchdog / 3)
 
     def _send(self, *lines: str) -> bool:

@@ -55,7 +55,7 @@ class Replica:
             self._dial(),
             max_idle=site.settings.max_idle_connections,
             idle_timeout=_IDLE_TIMEOUT,
-            write_timeout=site.settings.write_timeout or None,
+            write_timeout=site.settings.read_timeout,
         )
         self.child: Child | None = None
         self.running = Running()

@@ -85,7 +85,7 @@ async def open_upstream(site: RuntimeSite) -> AsyncIterator[Upstream]:
         server_name=url.hostname or "",
         max_idle=settings.max_idle_connections,
         idle_timeout=_IDLE_TIMEOUT,
-        write_timeout=settings.write_timeout or None,
+        write_timeout=settings.read_timeout,
     )
     async with open_nursery() as nursery:
         nursery.start_soon(pool.run)

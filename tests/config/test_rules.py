@@ -203,10 +203,10 @@ def test_a_function_is_one_thing():
 
 
 @pytest.mark.parametrize(
-    "url", ["http://10.0.0.5:9000", "https://api.lan/base/?x=1", "http://[::1]:80/", "http://x"]
+    "url", ["http://10.0.0.5:9000", "https://api.lan/base/", "http+unix:///run/app.sock", "http://[::1]:80/", "http://x"]
 )
 def test_good_urls(url):
-    """The scheme is http or https, and there is a host."""
+    """With a host, or of a unix socket the path."""
     assert parse(function(f"url = '{url}'"), "c").functions["x"].url == url
 
 
@@ -225,8 +225,11 @@ def test_good_urls(url):
         ("http://a b", "expected a URL without spaces, control and non-ASCII characters, got 'http://a b'"),
         ("http://x\n", "expected a URL without spaces, control and non-ASCII characters, got 'http://x\\n'"),
         ("http://é", "expected a URL without spaces, control and non-ASCII characters, got 'http://\\xe9'"),
-        ("http://u:p@x", "a URL with a user name or a fragment cannot be used: x"),
-        ("http://x/#f", "a URL with a user name or a fragment cannot be used: x"),
+        ("http://u:p@x", "a URL with a user name, a query or a fragment cannot be used: x"),
+        ("http://x/#f", "a URL with a user name, a query or a fragment cannot be used: x"),
+        ("http://x/?q", "a URL with a user name, a query or a fragment cannot be used: x"),
+        ("http+unix://run/x", 'expected a URL like "http+unix:///run/app.sock", got "http+unix://run/x"'),
+        ("http+unix:///", 'expected a URL like "http+unix:///run/app.sock", got "http+unix:///"'),
         ("", 'expected a URL like "http://10.0.0.5:9000", got ""'),
     ],
 )
@@ -294,9 +297,6 @@ def test_commands(line, sentence):
         ),
         ("secrets = ['..']", '.secrets[0]: expected a file name below the secrets directory, got ".."'),
         (r'content_type = "a\r\nX-Evil: 1"', ".content_type: expected one line of text"),
-        ("read_timeout = 0", '.read_timeout: expected a duration above 0, got "0s"'),
-        ("write_timeout = 0", '.write_timeout: expected a duration above 0, got "0s"'),
-        ("start_timeout = 0", '.start_timeout: expected a duration above 0, got "0s"'),
         ("rate = { calls = 1, per = 0 }", '.rate.per: expected a duration above 0, got "0s"'),
         ("retry = { attempts = 0 }", ".retry.attempts: expected an integer >= 1, got 0"),
         ("retry = { codes = [200, 99] }", ".retry.codes: expected HTTP statuses from 100 to 599, got 99"),
@@ -312,13 +312,32 @@ def test_function_settings(line, sentence):
 
 
 @pytest.mark.parametrize(
-    "line", ["port = 80", "unix_socket = true", "ready_path = '/'", "replicas = { max = 2 }"]
+    ("kind", "lines"),
+    [
+        (COMMAND, ["port = 80", "unix_socket = true", "ready_path = '/'", "replicas = { max = 2 }"]),
+        (COMMAND, ["read_timeout = 5", "write_timeout = 5", "start_timeout = 5", "idle_timeout = 5"]),
+        (f"{COMMAND}\nmode = 'stream'", ["port = 80", "max_idle_connections = 1"]),
+        (f"{COMMAND}\nmode = 'http'", ["combine_output = true", "content_type = 'a/b'", "cgi_headers = false"]),
+        ("url = 'http://x'", ["port = 80", "environment = { A = 'b' }", "working_directory = '/'", "secrets = ['s']"]),
+        ("url = 'http://x'", ["user = 'root'", "limits = { open_files = 9 }", "kill_grace = 5", "write_timeout = 5"]),
+    ],
 )
-@pytest.mark.parametrize("kind", [COMMAND, f"{COMMAND}\nmode = 'stream'", "url = 'http://x'"])
-def test_what_only_services_have(kind, line):
-    """It would be ignored, so it is refused."""
-    key = line.partition(" ")[0]
-    assert wrong(function(kind, line)) == f'functions.x.{key}: only a function with mode = "http" has it'
+def test_what_a_mode_does_not_heed(kind, lines):
+    """It would be ignored, so it is refused, and the sentence names the modes that heed it."""
+    for line in lines:
+        key = line.partition(" ")[0]
+        assert wrong(function(kind, line)).startswith(f"functions.x.{key}: mode "), line
+
+
+def test_the_modes_that_heed_a_setting_are_named():
+    """In the sentence that refuses it."""
+    sentence = 'functions.x.combine_output: mode "http" does not heed it, only fork and stream'
+    assert wrong(function(f"{COMMAND}\nmode = 'http'", "combine_output = true")) == sentence
+
+
+def test_a_plug_ins_mode_judges_by_itself():
+    """We do not know what it heeds."""
+    assert parse(function(f"{COMMAND}\nmode = 'greet'", "port = 80", "combine_output = true"), "x")
 
 
 @pytest.mark.parametrize(
@@ -331,6 +350,9 @@ def test_what_only_services_have(kind, line):
         ("port = 80\nreplicas = { max = 2 }", ".port: one port serves one replica, and replicas.max is 2"),
         ("ready_path = 'ready'", '.ready_path: expected a path like "/_/ready", got "ready"'),
         ("ready_path = '/a b'", '.ready_path: expected a path like "/_/ready", got "/a b"'),
+        ("read_timeout = 0", '.read_timeout: expected a duration above 0, got "0s"'),
+        ("write_timeout = 0", '.write_timeout: expected a duration above 0, got "0s"'),
+        ("start_timeout = 0", '.start_timeout: expected a duration above 0, got "0s"'),
         ("idle_timeout = 0", '.idle_timeout: expected a duration above 0, got "0s"'),
     ],
 )

@@ -71,8 +71,8 @@ def test_stopping_asks_for_the_time_it_needs(manager):
 def test_a_status_is_one_line(manager):
     """A line end in a status cannot smuggle in a second assignment."""
     inbox, path = manager
-    Notifier(path).status("waiting\nSTOPPING=1\n 3 calls")
-    assert heard(inbox) == [["STATUS=waiting STOPPING=1 3 calls"]]
+    Notifier(path).ready("waiting\nSTOPPING=1\n 3 calls")
+    assert heard(inbox) == [["READY=1", "STATUS=waiting STOPPING=1 3 calls"]]
 
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1234"}])
@@ -80,7 +80,7 @@ def test_outside_systemd_nothing_happens(environ):
     """Without a socket that we know, each message is dropped and nothing is raised."""
     notifier = Notifier.from_environment({**environ, "WATCHDOG_USEC": "1000000"})
     assert not any(
-        (notifier.ready(), notifier.reloading(), notifier.stopping(), notifier.status("x"), notifier.ping())
+        (notifier.ready(), notifier.reloading(), notifier.stopping(), notifier.ping())
     )
     assert notifier.watchdog is None
 
@@ -130,22 +130,12 @@ async def test_pings_come_three_times_an_interval(manager, autojump_clock):
     """In thirty seconds with an interval of nine, pings go out at 0, 3, 6, … 30."""
     inbox, path = manager
     with trio.move_on_after(30.5):
-        await Notifier(path, 9.0).watch(lambda: True)
+        await Notifier(path, 9.0).watch()
     assert heard(inbox) == [["WATCHDOG=1"]] * 11
-
-
-async def test_no_ping_while_not_alive(manager, caplog, autojump_clock):
-    """A daemon that knows itself broken stays silent and says so in the log; it pings again once it has recovered."""
-    inbox, path = manager
-    alive = [True, False, True]
-    with trio.move_on_after(2.5):
-        await Notifier(path, 3.0).watch(lambda: alive.pop(0))
-    assert heard(inbox) == [["WATCHDOG=1"], ["WATCHDOG=1"]]
-    assert "gets no ping" in caplog.text
 
 
 async def test_without_a_watchdog_the_task_ends(manager):
     """Nobody waits for pings: the task is done at once."""
     with trio.fail_after(1):
-        await Notifier(manager[1]).watch(lambda: True)
-        await Notifier(None, 1.0).watch(lambda: True)
+        await Notifier(manager[1]).watch()
+        await Notifier(None, 1.0).watch()

@@ -141,6 +141,22 @@ async def test_an_upgrade_is_tunnelled(machinery, tmp_path):
     assert b"X-A: b\r\n" in reply.headers
 
 
+async def test_a_peer_that_does_not_read(machinery, tmp_path):
+    """Unavailable when it takes no byte of the request for read_timeout."""
+
+    async def stare(stream):
+        await trio.sleep_forever()
+
+    listener, port = await tcp()
+    settings = {"url": f"http://127.0.0.1:{port}", "read_timeout": 0.2}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, stare, [listener])
+        async with open_upstream(site(machinery, tmp_path, **settings)) as runtime:
+            with trio.fail_after(10), pytest.raises(FunctionUnavailable):
+                await runtime.invoke(request("x", b"x" * (16 << 20)), Recorder())
+        nursery.cancel_scope.cancel()
+
+
 async def test_nobody_there(machinery, tmp_path):
     """Unavailable, with the reason."""
     async with open_upstream(site(machinery, tmp_path, url=f"http://127.0.0.1:{Ports().take()}")) as runtime:
