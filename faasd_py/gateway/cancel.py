@@ -17,9 +17,9 @@ class Cancel:
         self._queue = queue
         self._stop = stop
 
-    async def __call__(self, exchange: Exchange, call: bytes) -> None:
-        """Cancel the call with this queue id or X-Call-Id."""
-        await exchange.answer(*await self._cancel(call.decode("latin-1")))
+    async def __call__(self, exchange: Exchange) -> None:
+        """Cancel the call whose queue id or X-Call-Id stands in the function's place."""
+        await exchange.answer(*await self._cancel(exchange.plan.name.decode("latin-1")))
 
     async def _cancel(self, call: str) -> answers.Answer:
         if not self._queue.capabilities.cancel:

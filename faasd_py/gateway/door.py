@@ -9,12 +9,14 @@ everything else     control   to the control plane, over its private socket: one
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from typing import Final
 
 from faasd_py.gateway import answers, route
 from faasd_py.gateway.cancel import Cancel
 from faasd_py.gateway.enqueue import Enqueue
 from faasd_py.gateway.invoke import Invoke
+from faasd_py.gateway.plan import Plan
 from faasd_py.http.client import Pool
 from faasd_py.http.errors import WireError
 from faasd_py.http.exchange import Exchange
@@ -31,23 +33,34 @@ class Door:
         self._cancel = cancel
         self._control = control
 
-    async def __call__(self, exchange: Exchange) -> None:
+    def __call__(self, exchange: Exchange) -> Awaitable[None]:
         """Send the exchange its way."""
+        plan: Plan | None = exchange.plan
+        if plan is None:
+            plan = self._plan(exchange)
+            exchange.remember(plan)
+        return plan.go(exchange)
+
+    def _plan(self, exchange: Exchange) -> Plan:
         target = exchange.target
         if (b"//" in target or b"/." in target) and (location := route.cleaned(target)):
-            await exchange.answer(*answers.moved(location))
-            return
+            return Plan(_moved, exchange, target=location)
         way = route.split(target)
         if way is None:
-            await self._control(exchange)
-        elif target.startswith(route.SYNC):
-            await self._invoke(exchange, *way)
-        elif exchange.method == b"POST":
-            await self._enqueue(exchange, *way)
-        elif exchange.method == b"DELETE":
-            await self._cancel(exchange, way[0])
-        else:
-            await exchange.answer(*answers.METHOD)
+            return Plan(self._control, exchange)
+        if target.startswith(route.SYNC):
+            return Plan(self._invoke, exchange, *way)
+        if exchange.method == b"POST":
+            return Plan(self._enqueue, exchange, *way)
+        return Plan(self._cancel if exchange.method == b"DELETE" else _no_method, exchange, *way)
+
+
+async def _moved(exchange: Exchange) -> None:
+    await exchange.answer(*answers.moved(exchange.plan.target))
+
+
+async def _no_method(exchange: Exchange) -> None:
+    await exchange.answer(*answers.METHOD)
 
 
 class Control:

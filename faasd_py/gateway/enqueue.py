@@ -22,6 +22,7 @@ from faasd_py.core.errors import (
 )
 from faasd_py.gateway import answers, headers, options
 from faasd_py.gateway.admission import Rates
+from faasd_py.gateway.plan import Plan
 from faasd_py.http.exchange import Exchange
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Accepted, Queue
@@ -76,11 +77,12 @@ class Enqueue:
         self.terms = terms
         self.draining = False
 
-    async def __call__(self, exchange: Exchange, name: bytes, target: bytes) -> None:
-        """Accept the call for this exchange, or answer why not; `target` is what follows the name."""
+    async def __call__(self, exchange: Exchange) -> None:
+        """Accept the call for this exchange, or answer why not."""
+        name = exchange.plan.name
         start = b"X-Start-Time: %d\r\n" % time.time_ns()
         try:
-            accepted = await self.accept(name, _request(exchange, target))
+            accepted = await self.accept(name, _request(exchange, exchange.plan))
         except FaasdError as error:
             self._metrics.refused(type(error).__name__)
             await exchange.answer(*_refusal(error, name))
@@ -202,11 +204,11 @@ class _Limited:
         return piece
 
 
-def _request(exchange: Exchange, target: bytes) -> Request:
+def _request(exchange: Exchange, plan: Plan) -> Request:
     return Request(
-        target=target,
+        target=plan.target,
         host=exchange.host,
-        headers=exchange.headers + headers.forwarded(exchange.fields, exchange.peer, exchange.host),
+        headers=plan.lines,
         fields=exchange.fields,
         body=exchange.body,
         length=exchange.length,

@@ -9,6 +9,7 @@ from typing import Final
 from faasd_py.core.errors import FunctionError
 from faasd_py.gateway import answers, headers
 from faasd_py.gateway.admission import Rates
+from faasd_py.gateway.plan import Plan
 from faasd_py.http.exchange import Exchange
 from faasd_py.runtime.contract import Invocation
 from faasd_py.runtime.function import Function
@@ -24,21 +25,26 @@ class Invoke:
     def __init__(self, registry: Registry, rates: Rates) -> None:
         self._registry = registry
         self._rates = rates
+        self._new_call_id = headers.CallIds().new
 
-    async def __call__(self, exchange: Exchange, name: bytes, target: bytes) -> None:
-        """Run the function for this exchange; `target` is what follows the name."""
-        function = self._registry.get(name)
+    async def __call__(self, exchange: Exchange) -> None:
+        """Run the function for this exchange. As few coroutines as can be lie between the connection and the runtime."""
+        plan: Plan = exchange.plan
+        call_id = self._new_call_id() if plan.call_id is None else plan.call_id
+        function = self._registry.get(plan.name)
         if function is None:
-            await _refuse(exchange, answers.unknown(name))
+            await _refuse(exchange, call_id, answers.unknown(plan.name))
             return
         if refusal := self._refusal(function):
-            await _refuse(exchange, refusal)
+            await _refuse(exchange, call_id, refusal)
             return
         function.meter.begin()
         function.inflight += 1
         begun = time.perf_counter()
         try:
-            await self._run(exchange, function, target)
+            await function.runtime.invoke(_prepare(exchange, plan, function, call_id), exchange)
+        except FunctionError as error:
+            await _fail(exchange, function, call_id, error)
         finally:
             function.inflight -= 1
             function.meter.finish(_status(exchange, function), time.perf_counter() - begun)
@@ -52,40 +58,31 @@ class Invoke:
             return answers.over_rate(wait) if wait else None
         return None
 
-    async def _run(self, exchange: Exchange, function: Function, target: bytes) -> None:
-        invocation = _invocation(exchange, target)
-        limit = function.settings.exec_timeout
-        if limit and not exchange.upgrade and not headers.is_live(exchange.fields):
-            exchange.expect(limit, *function.timeout_answer)
-        try:
-            await function.runtime.invoke(invocation, exchange)
-        except FunctionError as error:
-            _log.warning("%s: call %s: %s", function.label, invocation.call_id, error)
-            if not exchange.began:
-                await exchange.answer(*answers.text(error.status, str(error), internal=answers.INTERNAL))
 
-
-async def _refuse(exchange: Exchange, answer: answers.Answer) -> None:
+async def _refuse(exchange: Exchange, call_id: bytes, answer: answers.Answer) -> None:
     """A refusal, too, names its call."""
-    call_id = exchange.fields.get(headers.CALL_ID) or headers.new_call_id()
-    exchange.extra = b"X-Call-Id: " + call_id + b"\r\n"
+    exchange.extra = b"X-Call-Id: %b\r\n" % call_id
     await exchange.answer(*answer)
 
 
-def _invocation(exchange: Exchange, target: bytes) -> Invocation:
-    fields = exchange.fields
-    own = b""
-    call_id = fields.get(headers.CALL_ID)
-    if call_id is None:
-        call_id = headers.new_call_id()
-        own = b"X-Call-Id: " + call_id + b"\r\n"
-    start = b"X-Start-Time: %d\r\n" % time.time_ns()
-    exchange.extra = b"X-Call-Id: " + call_id + b"\r\n" + start
+async def _fail(exchange: Exchange, function: Function, call_id: bytes, error: FunctionError) -> None:
+    _log.warning("%s: call %s: %s", function.label, call_id.decode("latin-1"), error)
+    if not exchange.began:
+        await exchange.answer(*answers.text(error.status, str(error), internal=answers.INTERNAL))
+
+
+def _prepare(exchange: Exchange, plan: Plan, function: Function, call_id: bytes) -> Invocation:
+    """The invocation; the answer's lines and deadline are set on the exchange."""
+    limit = function.settings.exec_timeout
+    if limit and not plan.live and not exchange.upgrade:
+        exchange.expect(limit, *function.timeout_answer)
+    exchange.extra = own = headers.OWN % (call_id, time.time_ns())
+    exchange.extra_names = headers.OWN_NAMES
     return Invocation(
         exchange.method,
-        target,
+        plan.target,
         exchange.host,
-        exchange.headers + own + start + headers.forwarded(fields, exchange.peer, exchange.host),
+        plan.lines + (own if plan.call_id is None else own[own.index(b"\n") + 1 :]),
         exchange.body,
         exchange.length,
         exchange,

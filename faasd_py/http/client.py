@@ -48,6 +48,8 @@ class Pool:
         self._sweeper = Sweeper()
         self._idle: deque[Peer] = deque()
         self._closed = False
+        self._swept = False
+        """Somebody else closes what was idle for too long."""
 
     @property
     def idle(self) -> int:
@@ -58,9 +60,13 @@ class Pool:
         """Keep the timeouts, until cancelled. Optional; see the class."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sweeper.run)
-            while True:
-                await trio.sleep(max(self._idle_timeout, 1.0))
-                self._close_expired()
+            self._swept = True
+            try:
+                while True:
+                    await trio.sleep(max(self._idle_timeout / 4, 1.0))
+                    self._close_expired()
+            finally:
+                self._swept = False
 
     async def request(
         self,
@@ -124,7 +130,7 @@ class Pool:
         idle = self._idle
         while idle:
             peer = idle.pop()
-            if peer.wire.quiet() and peer.idle_until > self._sweeper.now():
+            if peer.wire.quiet() and (self._swept or peer.idle_until > self._sweeper.now()):
                 return peer
             peer.close()
         return None
@@ -137,7 +143,7 @@ class Pool:
         now = self._sweeper.now()
         peer.idle_until = now + self._idle_timeout
         idle.append(peer)
-        if idle[0].idle_until <= now:
+        if not self._swept and idle[0].idle_until <= now:
             self._close_expired()
 
     def _close_expired(self) -> None:

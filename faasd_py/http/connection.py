@@ -198,6 +198,11 @@ class Connection(Link):
             self._like = None
         return exchange
 
+    def remember(self, plan: object) -> None:
+        """See Exchange."""
+        if self._like is not None:
+            self._like.plan = plan
+
     def forget_head(self) -> None:
         """The rules have changed: the same head may mean something else."""
         self._head = b""

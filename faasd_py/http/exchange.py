@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
 
 DRAIN_LIMIT: Final = 256 * 1024
 """An unread body up to this size is read and dropped after the answer; a longer one costs the connection."""
-_LENGTH: Final = re.compile(rb"\ncontent-length:[ \t]*(\d+)")
 
 
 class Exchange(RequestHead):
     """A request (see RequestHead) and its answer.
 
     `body` is the whole body when it came with the head, else None: then `read` gives it piece by piece.
-    `extra` are lines that the handler wants on the answer; a line whose name the answer has already is left out.
+    `extra` are lines that the handler wants on the answer; a line whose name the answer has already is left out. A handler
+    that always adds the same names says so in `extra_names`, in lower case: then they need not be looked for.
     `status` is 0 until the answer began; `timed_out` is set before an overdue handler is cancelled.
     The client's going away raises ConnectionLost from every verb.
     """
@@ -36,6 +35,7 @@ class Exchange(RequestHead):
     incoming: Body | None = None
     """The body, when it did not come whole with the head."""
     extra = b""
+    extra_names: tuple[bytes, ...] = ()
     status = 0
     began = False
     done = False
@@ -58,6 +58,11 @@ class Exchange(RequestHead):
     def peer(self) -> bytes:
         """The client's address: `127.0.0.1:5123`, or `unix`."""
         return self.connection.peer
+
+    def remember(self, plan: object) -> None:
+        """Make this the `plan` of every exchange to come whose head is the same, byte for byte, on this connection."""
+        self.plan = plan
+        self.connection.remember(plan)
 
     def expect(self, seconds: float, status: int, headers: bytes, body: bytes) -> None:
         """Unless relaxed in time: cancel the handler, give this answer if none began, and close the connection."""
@@ -170,32 +175,30 @@ class Exchange(RequestHead):
         if self.began:
             raise RuntimeError("the answer has already begun")
         server = self.connection.server
-        known = b"\n" + headers.lower()
+        known = server.knowledge.of(headers)
         lines = headers
         if self.extra:
-            lines += fields.missing_from(known, self.extra)
-        if b"\ndate:" not in known:
+            lines += known.missing(self.extra, self.extra_names)
+        if not known.dated:
             lines += server.date.line()
-        stated = length is not None and b"\ncontent-length: %d\r" % length in known
-        if not stated or status < 200 or status == 204:
-            lines = self._framed(status, known, lines, length)
+        if length is None or length != known.length or status < 200 or status == 204:
+            lines = self._framed(status, known.length, lines, length)
         if not self.keep_alive or server.draining or self.closing or self.incoming or self.version != b"1.1":
             lines += self._connection(status)
         self.began = True
         self.status = status
         return b"%b%b\r\n" % (STATUS_LINES[status], lines)
 
-    def _framed(self, status: int, known: bytes, lines: bytes, length: int | None) -> bytes:
+    def _framed(self, status: int, stated: int | None, lines: bytes, length: int | None) -> bytes:
         """The lines, saying where the body ends (RFC 9112 §6)."""
         if status == 101:
             return lines + b"Connection: Upgrade\r\n"
         if status == 204:
             return fields.without(lines, b"content-length")
-        stated = _LENGTH.search(known)
         mute = status == 304 or self.method == b"HEAD"
-        if stated and not mute and length != int(stated[1]):
+        if stated is not None and not mute and length != stated:
             raise ValueError("the answer's Content-Length is not its length")
-        if stated or status == 304 or (mute and not length):
+        if stated is not None or status == 304 or (mute and not length):
             return lines
         if length is not None:
             return lines + b"Content-Length: %d\r\n" % length

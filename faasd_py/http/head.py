@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
@@ -49,6 +49,8 @@ class RequestHead:
     expects: bool = False
     """The client waits for 100 Continue."""
     keep_alive: bool
+    plan: Any = None
+    """What the handler worked out from the head alone, see `Exchange.remember`."""
     heads: int = 0
     """How many heads llhttp saw in the bytes of this one."""
 
@@ -67,6 +69,7 @@ class RequestHead:
         self.length = other.length
         self.upgrade = other.upgrade
         self.keep_alive = other.keep_alive
+        self.plan = other.plan
 
 
 class RequestScanner:

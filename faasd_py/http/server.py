@@ -16,6 +16,7 @@ from faasd_py.http.connection import Connection
 from faasd_py.http.date import DateLine
 from faasd_py.http.exchange import Exchange
 from faasd_py.http.head import RequestScanner
+from faasd_py.http.known import Knowledge
 from faasd_py.http.limits import Limits
 from faasd_py.http.sweeper import Sweeper
 from faasd_py.http.tls import TlsWire
@@ -49,6 +50,7 @@ class Server:
         self.scanner = RequestScanner(fields, limits.max_headers)
         self.sweeper = Sweeper()
         self.date = DateLine()
+        self.knowledge = Knowledge()
         self.draining = False
         self.exchanges = 0
         """Requests whose handler is running."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Final
 
 from faasd_py.core.errors import FunctionUnavailable
@@ -28,26 +29,28 @@ class Whole:
         return piece
 
 
-async def relay(pool: Pool, base: bytes, host: bytes, invocation: Invocation, reply: Reply) -> None:
+def relay(pool: Pool, base: bytes, host: bytes, invocation: Invocation, reply: Reply) -> Awaitable[None]:
     """One request to a peer; `base` goes before the target, `host` is the Host line.
 
-    Raises:
-        FunctionUnavailable: the peer could not be reached, broke off, or does not speak HTTP.
+    What is awaited raises PEER_ERRORS; `unavailable` makes the function's own of them. (A plain function: each coroutine
+    between a call and its wait costs something at every wake-up.)
     """
     body: bytes | None = invocation.body
     source = invocation.source
     if body is not None and len(body) > _AT_ONCE:
         source, body = Whole(body), None
-    try:
-        await pool.request(
-            invocation.method,
-            base + invocation.target,
-            host + invocation.headers,
-            body,
-            invocation.length,
-            source,
-            reply,
-            invocation.upgrade,
-        )
-    except PEER_ERRORS as error:
-        raise FunctionUnavailable(f"the function did not answer: {error}") from error
+    return pool.request(
+        invocation.method,
+        base + invocation.target,
+        host + invocation.headers,
+        body,
+        invocation.length,
+        source,
+        reply,
+        invocation.upgrade,
+    )
+
+
+def unavailable(error: Exception) -> FunctionUnavailable:
+    """The peer could not be reached, broke off, or does not speak HTTP."""
+    return FunctionUnavailable(f"the function did not answer: {error}")

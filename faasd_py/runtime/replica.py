@@ -24,7 +24,7 @@ from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.pipes import outlet
 from faasd_py.runtime.ports import LOOPBACK
 from faasd_py.runtime.program import prepare
-from faasd_py.runtime.relay import PEER_ERRORS, relay
+from faasd_py.runtime.relay import PEER_ERRORS, relay, unavailable
 from faasd_py.runtime.run import describe
 from faasd_py.runtime.running import Running
 
@@ -187,6 +187,8 @@ class Replica:
         with self.running:
             try:
                 await relay(self.pool, b"", b"Host: %s\r\n" % (invocation.host or b"localhost"), invocation, reply)
+            except PEER_ERRORS as error:
+                raise unavailable(error) from error
             finally:
                 self.used_at = trio.current_time()
 

@@ -20,7 +20,7 @@ from faasd_py.hookspecs import RegisterRuntime, RuntimeSite, hookimpl
 from faasd_py.http.client import Dial, Pool, dial_tcp, dial_unix
 from faasd_py.runtime.contract import Invocation, Replicas, Reply
 from faasd_py.runtime.nursery import open_nursery
-from faasd_py.runtime.relay import relay
+from faasd_py.runtime.relay import PEER_ERRORS, relay, unavailable
 from faasd_py.runtime.running import Running
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -40,8 +40,11 @@ class Upstream:
 
     async def invoke(self, invocation: Invocation, reply: Reply) -> None:
         """See Runtime."""
-        with self.running:
-            await relay(self._pool, self._base, self._host, invocation, reply)
+        try:
+            with self.running:
+                await relay(self._pool, self._base, self._host, invocation, reply)
+        except PEER_ERRORS as error:
+            raise unavailable(error) from error
 
     def replicas(self) -> Replicas:
         """Always one: whether it answers shows when it is called."""

@@ -132,3 +132,53 @@ async def test_the_same_answer_head_with_other_bodies() -> None:
             await wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert (await wire.answer()).body == b"%07d" % n * 10_000
         assert peer.connections == 1
+
+
+async def test_a_handlers_plan_is_for_the_same_head_only() -> None:
+    """What a handler remembers is there when the very same head comes again, never for another, nor after new limits."""
+    plans: list[object] = []
+
+    async def planned(exchange: Exchange) -> None:
+        plans.append(exchange.plan)
+        exchange.remember(exchange.target)
+        await exchange.answer(200, b"", b"")
+
+    one, other = (b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % name for name in (b"one", b"other"))
+    async with serve(planned) as served:
+        wire = await served.open()
+        for head in [one] * TIMES + [other] * TIMES + [one]:
+            await wire.send(head)
+            assert (await wire.answer()).status == 200
+        assert plans[TIMES - 1] == b"/one"
+        assert set(plans[:TIMES]) == {None, b"/one"}
+        assert plans[TIMES] is None
+        assert set(plans[TIMES : 2 * TIMES]) == {None, b"/other"}
+        assert plans[2 * TIMES] is None
+        plans.clear()
+        for head in [one] * TIMES:
+            await wire.send(head)
+            await wire.answer()
+        served.server.set_limits(limits())
+        await wire.send(one)
+        await wire.answer()
+        assert plans[TIMES - 1] == b"/one"
+        assert plans[TIMES] is None
+
+
+async def test_a_plan_is_for_one_connection_only() -> None:
+    """What follows from a head may follow from the client's address too: another connection works it out itself."""
+    plans: list[object] = []
+
+    async def planned(exchange: Exchange) -> None:
+        plans.append(exchange.plan)
+        exchange.remember(exchange.peer)
+        await exchange.answer(200, b"", b"")
+
+    async with serve(planned) as served:
+        for _ in range(2):
+            wire = await served.open()
+            for _ in range(TIMES):
+                await wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                await wire.answer()
+    assert plans[TIMES] is None
+    assert plans[TIMES - 1] != plans[-1]
