@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.house.patience import until
+from tests.house.toml import toml
 from tests.house.wire import Answer, UnixConnection, ask, ask_on
 
 FUNCTIONS = Path(__file__).with_name("functions")
@@ -49,23 +50,6 @@ def script(root: Path, *words: str, **more: Any) -> Settings:
     environment = {"RECORD": str(root / "record")} | more.pop("environment", {})
     command = [*PYTHON, str(FUNCTIONS / "script.py"), *words]
     return {"command": command, "environment": environment, **more}
-
-
-def toml(tables: Mapping[str, Any], path: str = "") -> str:
-    """The tables as TOML."""
-    plain = [
-        f"{json.dumps(key)} = {_value(value)}" for key, value in tables.items() if not isinstance(value, dict)
-    ]
-    below = [
-        f"\n[{path}{json.dumps(key)}]\n{toml(value, f'{path}{json.dumps(key)}.')}"
-        for key, value in tables.items()
-        if isinstance(value, dict)
-    ]
-    return "\n".join(plain + below)
-
-
-def _value(value: Any) -> str:
-    return json.dumps(value)
 
 
 class Daemon:
@@ -253,7 +237,12 @@ class Daemon:
     def wait_state(self, call: str, *states: str, within: float = 15.0) -> Settings:
         """The call's record, when it is in one of these states."""
         until(lambda: self.state_of(call) in states, within=within, every=0.03, what=f"{call} is {states}")
-        return self.show(call)
+        return {"reason": "", "status": None} | self._admin(f"/system/calls/{call}")
+
+    def idle(self) -> bool:
+        """Nothing waits and nothing runs."""
+        figures = self._admin("/system/queue")
+        return bool(figures) and not any(figures[state] for state in ("ready", "leased", "delayed"))
 
     def spooled(self) -> list[Path]:
         """The files in the state directory that are not the store itself: large bodies."""

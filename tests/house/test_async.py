@@ -242,7 +242,8 @@ def test_a_shorter_timeout_may_be_asked_for(daemon: Daemon) -> None:
 def test_the_record_of_a_call(daemon: Daemon) -> None:
     """`calls show --json`: where it went, what came of it, each attempt."""
     call = daemon.put("api/fail/1/record", b"12345")
-    shown = daemon.wait_state(call, "DONE")
+    daemon.wait_state(call, "DONE")
+    shown = daemon.show(call)
     assert (shown["id"], shown["function"], shown["attempts"], shown["status"]) == (
         call,
         "api.openfaas-fn",

@@ -181,7 +181,7 @@ def test_an_asynchronous_call_may_be_the_callback(daemon: Daemon) -> None:
     """`http://gateway/async-function/…`: the next call is queued with the answer as its body, under the same call id."""
     url = "http://gateway:8080/async-function/api/tell/next"
     call = daemon.put("api/echo", b"chained", {"X-Callback-Url": url})
-    (ran,) = until(lambda: daemon.ran("/tell/next"))
+    (ran,) = until(lambda: daemon.ran('"target": "/tell/next'))
     assert (ran["body"], ran["call"]) == ("chained", call)
 
 

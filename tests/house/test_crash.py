@@ -95,7 +95,7 @@ def test_nothing_that_was_accepted_is_lost(
     until(lambda: set(recorded(daemon)) <= called_back(hook), within=60, every=0.2, what="all callbacks came")
     ran = recorded(daemon)
     daemon.wait_healthy()
-    until(lambda: idle(daemon), within=30, every=0.1, what="the queue is empty")
+    until(daemon.idle, within=30, every=0.1, what="the queue is empty")
     assert books.refused, "the queue was full at times"
     assert not set(ran) & books.refused
     assert not called_back(hook) & books.refused
@@ -116,11 +116,6 @@ def test_nothing_that_was_accepted_is_lost(
 def called_back(hook: Receiver) -> set[str]:
     """The calls whose callback came."""
     return {one.headers["x-call-id"] for one in list(hook.got)}
-
-
-def idle(daemon: Daemon) -> bool:
-    """Nothing waits and nothing runs."""
-    return all(not daemon.listed("--state", state) for state in ("ready", "leased", "delayed"))
 
 
 def test_ten_thousand_calls_and_a_kill_in_the_middle(

@@ -153,11 +153,11 @@ def test_nothing_piles_up(start: Start, tmp_path: Path) -> None:
     daemon = start(functions, gateway={"idle_timeout": "1s"})
     daemon.wait_healthy()
     mixture(daemon, 12)
-    settle(daemon)
+    until(daemon.idle, within=30, every=0.1, what="the queue is empty")
     before, family = descriptors(daemon), len(daemon.family())
     for _ in range(4):
         mixture(daemon, 60)
-    settle(daemon)
+    until(daemon.idle, within=30, every=0.1, what="the queue is empty")
     until(lambda: descriptors(daemon) <= before + 6, within=20, every=0.1, what=f"{before} descriptors again")
     assert len(daemon.family()) <= family
     assert daemon.spooled() == []
@@ -191,16 +191,6 @@ def break_off(daemon: Daemon, data: bytes) -> None:
         wire.settimeout(0.05)
         with suppress(TimeoutError):
             wire.recv(100)
-
-
-def settle(daemon: Daemon) -> None:
-    """Wait until nothing waits and nothing runs."""
-    until(
-        lambda: not any(daemon.listed("--state", state) for state in ("ready", "leased", "delayed")),
-        within=30,
-        every=0.1,
-        what="the queue is empty",
-    )
 
 
 def descriptors(daemon: Daemon) -> int:
