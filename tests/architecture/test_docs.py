@@ -11,7 +11,11 @@ import pytest
 
 from faasd_py.cli.parser import make_parser
 from faasd_py.config import Config, FunctionSettings, RateSettings, TlsSettings, plain
+from faasd_py.gateway import options
 from faasd_py.observe.metrics import Metrics
+from faasd_py.runtime import environment, fork, lines, output, run
+from faasd_py.runtime.contract import Invocation
+from faasd_py.worker import verdict
 
 MANUAL = Path(__file__).parents[2] / "docs" / "manual"
 SETTINGS = (MANUAL / "settings.md").read_text()
@@ -138,3 +142,73 @@ def test_alerts_name_metrics_that_exist():
     """Examples are copied: they must work."""
     for name in re.findall(r"(?:faasd|gateway|queue_worker)_\w+", METRICS.partition("## Worth an alert")[2]):
         assert f"| `{name}` |" in METRICS
+
+
+DOCS = sorted([*MANUAL.parent.rglob("*.md"), MANUAL.parents[1] / "README.md"])
+
+
+def anchors(path: Path) -> set[str]:
+    """The names that a page's headings have, as GitHub makes them."""
+    heads = re.findall(r"(?m)^#+ (.+)$", path.read_text())
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """Files that exist, headings that exist."""
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_design_names_files_that_exist():
+    """Whoever reads in the order that it tells finds each file."""
+    package = MANUAL.parents[1] / "faasd_py"
+    named = re.findall(r"`([a-z]+/[a-z_]+\.py)`", (MANUAL.parent / "design.md").read_text())
+    assert len(named) > 5
+    assert [name for name in named if not (package / name).exists()] == []
+
+
+def test_the_design_has_every_room():
+    """And no other."""
+    package = MANUAL.parents[1] / "faasd_py"
+    tree = (MANUAL.parent / "design.md").read_text().partition("    faasd_py/\n")[2].partition("\n\n")[0]
+    rooms = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+    assert set(re.findall(r"(?m)^      ([a-z]+)/", tree)) == rooms
+
+
+def test_every_option_header_is_in_the_manual():
+    """Those that the gateway reads."""
+    calls = (MANUAL / "calls.md").read_text().lower()
+    for name in (options.CALLBACK, *options.NAMES):
+        assert f"| `{name.decode()}` |" in calls
+
+
+def test_what_functions_find_in_their_environment_is_in_the_manual():
+    """The few of the daemon's, ours, and the request's."""
+    functions = (MANUAL / "functions.md").read_text()
+    request = Invocation(b"POST", b"/x?q", b"h", b"X-Call-Id: 1\r\n", None, None, None, "1")
+    own = environment.own("f", "n", {}, "/secrets", {})
+    for name in (*environment.BASICS, *map(bytes.decode, {**own, **environment.of_request(request)})):
+        assert f"`{name}`" in functions, name
+
+
+def test_every_reason_of_a_dead_call_is_in_the_manual():
+    """What `calls list` may say."""
+    calls = (MANUAL / "calls.md").read_text()
+    for reason in ("EXPIRED", "INTERRUPTED", "ATTEMPTS", "REFUSED", "GONE", "CALLBACK"):
+        assert f"`{getattr(verdict, reason)}`" in calls
+
+
+def test_figures_in_the_manual_are_those_of_the_code():
+    """Sizes and times that no setting changes."""
+    functions = (MANUAL / "functions.md").read_text()
+    assert f"{output.MEMORY >> 20} MiB in memory" in functions
+    assert f"more than {output.DISK >> 20} MiB" in functions
+    assert "half a second" in functions
+    assert run.LINGER == 0.5
+    assert f"at most {lines.MAX_LINE >> 10} KiB" in functions
+    for method in fork.METHODS:
+        assert method.decode() in functions
