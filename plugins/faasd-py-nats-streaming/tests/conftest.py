@@ -42,5 +42,3 @@ def make_broker(tmp_path: Path) -> Iterator[Any]:
 def broker(make_broker: Any) -> Broker:
     """One of the test's own."""
     return make_broker("--dup-timeout", "0.2")
-
-

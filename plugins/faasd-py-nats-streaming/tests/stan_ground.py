@@ -19,7 +19,9 @@ from faasd_py_nats_streaming import open_queue
 from faasd_py_natsclient.testing import find_server, free_port, make_server
 
 LANE = "resize.openfaas-fn"
-CALL = Call(lane=LANE, target=b"/a?b=c", host=b"box:8080", headers=b"Content-Type: text/plain\r\n", body=b"hello")
+CALL = Call(
+    lane=LANE, target=b"/a?b=c", host=b"box:8080", headers=b"Content-Type: text/plain\r\n", body=b"hello"
+)
 ANSWER = Outcome(status=200, headers=b"X-A: b\r\n", body=b"answer", size=6)
 NUMBERS = itertools.count(1)
 
@@ -46,7 +48,7 @@ class Program:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """kill -9; without effect when it is gone."""
+        """Kill -9; without effect when it is gone."""
         if self.process is not None:
             self.process.kill()
             self.process.wait(10)
@@ -70,7 +72,9 @@ class Broker:
         port = free_port()
         made = make_server(directory, port=port)
         self.url = made.url
-        self.nats = Program([need_server(), "-c", str(made.config)], directory / "nats.out", lambda _: listens(port))
+        self.nats = Program(
+            [need_server(), "-c", str(made.config)], directory / "nats.out", lambda _: listens(port)
+        )
         self.stan = self.stan_server(*words)
 
     def stan_server(self, *words: str, store: str = "stan.log") -> Program:
@@ -139,5 +143,5 @@ async def take(queue: Any, lane: str = LANE, within: float = 15) -> Lease:
 async def until(condition: Any, within: float = 15) -> None:
     """A bounded poll on something real."""
     with trio.fail_after(within):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - other processes change it
             await trio.sleep(0.005)

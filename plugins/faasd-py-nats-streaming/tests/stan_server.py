@@ -25,6 +25,7 @@ from typing import Any
 
 import msgspec
 import trio
+
 from faasd_py_nats_streaming import proto
 from faasd_py_natsclient import Client, Message, NatsError, connect
 
@@ -377,8 +378,7 @@ class Server:
             await trio.sleep(0.05)
             now = time.monotonic()
             for sub in list(self.subs.values()):
-                due = list(itertools.takewhile(lambda item: item[1] <= now, sub.pending.items()))
-                for sequence, _ in due:
+                for sequence in [sequence for sequence, at in sub.pending.items() if at <= now]:
                     del sub.pending[sequence]
                     self._again(sub.group, sequence)
 
@@ -408,9 +408,9 @@ class Server:
             ),
         )  # fmt: skip
 
-    async def _lives(self, client: Known, timeout: float) -> bool:
+    async def _lives(self, client: Known, within: float) -> bool:
         try:
-            answer = await self.nats.request(client.inbox, b"", timeout=timeout)
+            answer = await self.nats.request(client.inbox, b"", timeout=within)
         except NatsError:
             return False
         return answer.status is None
@@ -444,19 +444,21 @@ class Server:
             self._answer(message, proto.SubscriptionResponse(error=error))
             return
         channel = self._channel(wanted.subject)
-        name = f"{wanted.durableName}:{wanted.qGroup}" if wanted.qGroup or wanted.durableName else wanted.inbox
+        name = (
+            f"{wanted.durableName}:{wanted.qGroup}" if wanted.qGroup or wanted.durableName else wanted.inbox
+        )
         group = channel.groups.get(name)
         if group is None:
             last = channel.first - 1 if wanted.startPosition == 4 else channel.last
             group = self._group(next(self.numbers), name, channel, bool(wanted.durableName), last)
             self.log.event("group", group.number, name, channel.name, group.durable, last)
         ack_inbox = f"_STAN.ack.{self.root}.{secrets.token_hex(8)}"
-        sub = Sub(wanted.clientID, wanted.inbox, ack_inbox, wanted.maxInFlight, float(wanted.ackWaitInSecs), group)
+        sub = Sub(
+            wanted.clientID, wanted.inbox, ack_inbox, wanted.maxInFlight, float(wanted.ackWaitInSecs), group
+        )
         group.members.append(sub)
         self.subs[ack_inbox] = sub
-        self.log.event(
-            "sub", sub.client, sub.inbox, ack_inbox, sub.max_in_flight, sub.ack_wait, group.number
-        )
+        self.log.event("sub", sub.client, sub.inbox, ack_inbox, sub.max_in_flight, sub.ack_wait, group.number)
         self._answer(message, proto.SubscriptionResponse(ackInbox=ack_inbox))
         self._adopt(group)
         self._deliver(group)

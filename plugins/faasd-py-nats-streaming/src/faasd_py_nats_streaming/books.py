@@ -38,6 +38,7 @@ class Books:
                 lane.coming += 1
             else:
                 lane.late += 1
+            lane.fresh += 1
             lane.coming_bytes += size
             self.depth += 1
             self.bytes += size
@@ -77,18 +78,33 @@ class Books:
         return weighed
 
     def finished(self, entry: Entry) -> None:
-        """A call that we held is over."""
+        """A call that we held waits and runs no longer."""
         self.depth -= 1
         self.bytes -= entry.size
 
+    def resumed(self, entry: Entry) -> None:
+        """It does after all."""
+        self.depth += 1
+        self.bytes += entry.size
+
     def clear_outside(self) -> None:
-        """Nothing is under way to us after all: others have it, or the server dropped it."""
+        """What is under way longer than since the last time does not come: others have it, or the server dropped it."""
         for lane in self.lanes.named.values():
-            if lane.outside:
-                log.info("lane %s: %d calls went elsewhere", lane.name, lane.outside)
-                self.depth -= lane.outside
-                self.bytes -= lane.coming_bytes
-                lane.coming = lane.late = lane.coming_bytes = 0
+            excess = lane.outside - lane.fresh
+            lane.fresh = 0
+            if excess > 0:
+                log.info("lane %s: %d calls went elsewhere", lane.name, excess)
+                weight = lane.coming_bytes * excess // lane.outside
+                late = min(lane.late, max(0, excess - lane.coming))
+                lane.coming, lane.late = lane.coming - (excess - late), lane.late - late
+                lane.coming_bytes -= weight
+                self.depth -= excess
+                self.bytes -= weight
+
+    def keep_outside(self) -> None:
+        """More may be under way than we are given: nothing is known to have gone elsewhere."""
+        for lane in self.lanes.named.values():
+            lane.fresh = 0
 
     def disown(self, identity: str) -> None:
         """Its caller was told that it was not kept: should it come, it does not run."""

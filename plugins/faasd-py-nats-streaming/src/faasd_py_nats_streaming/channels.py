@@ -34,27 +34,24 @@ class Channels:
         self._session = session
         self._receive: Receive = lambda _intake, _message: None
         self._common: set[str] = set()
+        self._refused: set[str] = set()
         self._told = trio.lowlevel.ParkingLot()
         self._found, self._finds = trio.open_memory_channel[str](10_000)
         self._registry: Channel | None = None
 
     async def open(self, receive: Receive) -> None:
-        """Read what there is to read; each message goes to `receive`.
-
-        Raises:
-            Refused: the server refuses a subscription.
-        """
+        """Read what there is to read; each message goes to `receive`."""
         self._receive = receive
         options = self._options
         if not options.consume:
             return
-        await self._read(options.subject, options.max_in_flight)
-        await self._read(options.later_subject, options.max_delayed)
+        await self._read(options.subject, options.max_in_flight, needed=True)
+        await self._read(options.later_subject, options.max_delayed, needed=True)
         if options.subject_per_function:
             self._registry = Channel(options.lanes_subject, self._on_name)
             await self._session.read(self._registry)
 
-    async def _read(self, subject: str, in_flight: int) -> None:
+    async def _read(self, subject: str, in_flight: int, *, needed: bool) -> None:
         if subject in self.intakes:
             return
         options = self._options
@@ -70,8 +67,9 @@ class Channels:
             max_in_flight=in_flight,
             ack_wait=options.ack_wait,
         )
-        intake = self.intakes[subject] = Intake(channel)
-        await self._session.read(channel)
+        intake = Intake(channel)
+        await self._session.read(channel, needed=needed)
+        self.intakes[subject] = intake
 
     def _on_name(self, message: MsgProto) -> None:
         subject = message.data.decode("ascii", "replace")
@@ -84,9 +82,10 @@ class Channels:
         """Read the channels of functions as they become known; until cancelled."""
         async for subject in self._finds:
             try:
-                await self._read(subject, self._options.max_in_flight)
+                await self._read(subject, self._options.max_in_flight, needed=False)
             except Refused as error:
-                log.warning("%s", error)
+                log.error("%s", error)  # noqa: TRY400 - one sentence
+                self._refused.add(subject)
             self._told.unpark_all()
 
     def subject(self, lane: str) -> str:
@@ -109,12 +108,17 @@ class Channels:
             await self._session.publish(
                 self._options.lanes_subject, f"{subject}@{self._session.nats.new_inbox()}", subject.encode()
             ).wait()
-            while subject not in self.intakes:
-                await self._told.park()
+            await self._known(subject)
         except Refused as error:
             self.share(lane, error)
             return self._options.subject
         return subject
+
+    async def _known(self, subject: str) -> None:
+        while subject not in self.intakes:
+            if subject in self._refused:
+                raise Refused(f"the server does not let us read {subject}")
+            await self._told.park()
 
     def share(self, lane: str, why: StanError) -> None:
         """The function goes into the common channel from now on."""

@@ -70,7 +70,7 @@ class Freight:
         wait = 0.02
         while True:
             try:
-                await self._session.pubs.room()
+                await self._session.room()
                 await self._session.publish(subject, guid, data).wait()
             except TooLarge as error:
                 log.error("%s cannot be published to %s: %s", guid, subject, error)  # noqa: TRY400 - one sentence

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from faasd_py_nats_streaming.channel import Channel
 from faasd_py_nats_streaming.entry import Entry
 
+MOST: Final = 100_000
+"""Skipped at once, it is no gap but another life of the channel."""
+
 
 class Intake:
-    """`held` is by sequence, oldest first; `bytes` is all that ever came. Sequences that others have are gaps."""
+    """`held` is by sequence, oldest first; `bytes` is all that ever came; `missing` is what was skipped, and when."""
 
-    __slots__ = ("arrived_at", "bytes", "channel", "gaps", "held", "last", "name")
+    __slots__ = ("bytes", "channel", "held", "last", "missing", "name")
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -17,8 +22,7 @@ class Intake:
         self.held: dict[int, Entry] = {}
         self.last = 0
         self.bytes = 0
-        self.gaps = 0
-        self.arrived_at = 0.0
+        self.missing: dict[int, float] = {}
 
     def __repr__(self) -> str:
         return f"<Intake {self.name} held={len(self.held)} last={self.last}>"
@@ -28,17 +32,22 @@ class Intake:
         """The server gives us no more before we acknowledge some."""
         return len(self.held) >= self.channel.max_in_flight
 
-    def note(self, sequence: int, size: int, *, redelivered: bool, now: float) -> int:
-        """A message has come; how many between it and the last one were never seen. `now` is trio's."""
-        self.arrived_at = now
+    def note(self, sequence: int, size: int, *, redelivered: bool, now: float) -> None:
+        """A message has come; what was skipped may yet come. `now` is trio's."""
         self.bytes += size
-        missing = 0
         if sequence > self.last:
-            if self.last and not redelivered:
-                missing = sequence - self.last - 1
+            if self.last and not redelivered and sequence - self.last <= MOST:
+                self.missing.update(dict.fromkeys(range(self.last + 1, sequence), now))
             self.last = sequence
-        self.gaps += missing
-        return missing
+        elif self.missing:
+            self.missing.pop(sequence, None)
+
+    def lost(self, before: float) -> int:
+        """How many were skipped before then and never came; each is told once."""
+        lost = [sequence for sequence, since in self.missing.items() if since < before]
+        for sequence in lost:
+            del self.missing[sequence]
+        return len(lost)
 
     def span(self) -> tuple[int, int]:
         """Messages and bytes in the channel since the oldest that we hold: what the server must not drop."""

@@ -14,16 +14,28 @@ class Lane:
     """`heap` is what is at hand.
 
     `coming` and `late` are calls in the channels that have not reached us yet: to be run when they come, or when they are
-    due; `coming_bytes` is what they weigh.
+    due; `coming_bytes` is what they weigh, and `fresh` how many were sent lately.
     """
 
-    __slots__ = ("coming", "coming_bytes", "delayed", "heap", "late", "leased", "lot", "name", "served")
+    __slots__ = (
+        "coming",
+        "coming_bytes",
+        "delayed",
+        "fresh",
+        "heap",
+        "late",
+        "leased",
+        "lot",
+        "name",
+        "served",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.heap: list[tuple[int, int, Entry]] = []
         self.coming = 0
         self.late = 0
+        self.fresh = 0
         self.coming_bytes = 0
         self.leased = 0
         self.delayed = 0

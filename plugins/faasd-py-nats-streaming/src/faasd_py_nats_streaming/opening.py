@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +14,6 @@ from faasd_py_nats_streaming import settings
 from faasd_py_nats_streaming.bodies import Bodies
 from faasd_py_nats_streaming.books import Books
 from faasd_py_nats_streaming.channels import Channels
-from faasd_py_nats_streaming.errors import Refused
 from faasd_py_nats_streaming.formats import make_format
 from faasd_py_nats_streaming.freight import Freight
 from faasd_py_nats_streaming.journal import Journal
@@ -29,7 +27,6 @@ from faasd_py_nats_streaming.upkeep import Upkeep
 from faasd_py_nats_streaming.work import Work
 from faasd_py_natsclient import AuthRefused, BadServer, Client, Closed, connect
 
-log: Final = logging.getLogger("faasd_py_nats_streaming")
 FIRST: Final = 5.0
 """Seconds that the opening waits for the server; without one the queue opens and says its trouble."""
 LAST: Final = 5.0
@@ -126,9 +123,6 @@ async def _running(parts: Parts) -> AsyncIterator[StanQueue]:
         await session.wait_up()
     try:
         await parts.channels.open(Receiver(parts).receive)
-    except Refused as error:
-        log.error("%s", error)  # noqa: TRY400 - one sentence; it is tried again with the next connection
-    try:
         yield StanQueue(parts, capabilities, putting, work)
     finally:
         with trio.move_on_after(LAST, shield=True):

@@ -22,7 +22,7 @@ from faasd_py_nats_streaming.settings import Options
 
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """`clock` is the wall clock, in seconds since 1970; `danger` is why calls are refused for the server's sake."""
+    """`clock` is the wall clock, in seconds since 1970; `danger` is why a channel takes no more calls."""
 
     options: Options
     settings: QueueSettings
@@ -41,7 +41,7 @@ class Parts:
     """Publications that we hold, so that one that was published twice runs once."""
     past: dict[str, None] = field(default_factory=dict)
     """Publications that we held lately."""
-    danger: str = ""
+    danger: dict[str, str] = field(default_factory=dict)
     damage: str = ""
 
     def ready(self, entry: Entry) -> None:

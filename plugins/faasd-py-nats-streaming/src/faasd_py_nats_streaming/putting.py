@@ -31,12 +31,12 @@ class Putting:
         await trio.lowlevel.checkpoint()
         parts, now = self._parts, self._parts.clock()
         self._check(call)
-        await parts.session.pubs.room()
         identity = self._ids.text(self._ids.new(now))
         due = call.not_before if call.not_before is not None and call.not_before > now else None
-        self._check_room(call, late=due is not None)
         envelope = await self.envelope(identity, call, due)
         try:
+            await parts.session.room()
+            self._check_room(call, late=due is not None)
             await self._publish(envelope)
         except TooLarge as error:
             raise BadOption(f"the call is too large for this queue: {error}") from None
@@ -92,4 +92,6 @@ class Putting:
         if late and books.delayed >= parts.options.max_delayed:
             raise QueueFull(f"{books.delayed} calls wait for their time (queue.options.max_delayed)")
         if parts.danger:
-            raise QueueFull(parts.danger)
+            subject = parts.options.later_subject if late else parts.channels.subject(call.lane)
+            if (danger := parts.danger.get(subject)) is not None:
+                raise QueueFull(danger)

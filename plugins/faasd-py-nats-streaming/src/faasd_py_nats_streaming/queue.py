@@ -63,7 +63,8 @@ class StanQueue:
 
     def trouble(self) -> str | None:
         """See `faasd_py.api.Queue`."""
-        return self._parts.session.trouble() or self._parts.danger or self._parts.damage or None
+        parts = self._parts
+        return parts.session.trouble() or next(iter(parts.danger.values()), None) or parts.damage or None
 
     # what STAN has no way to do: the daemon answers 501 by the capabilities, and never asks
 

@@ -43,7 +43,7 @@ class Receiver:
             intake.channel.ack(sequence)
             return
         data = message.data
-        self._note(intake, message, len(data))
+        intake.note(sequence, len(data), redelivered=message.redelivered, now=parts.session.now())
         try:
             envelope = parts.format.decode(data, intake.name, sequence, timestamp)
         except Unreadable as error:
@@ -66,18 +66,9 @@ class Receiver:
             return True
         log.error("the server has begun %s anew: what we hold of it still runs", intake.name)
         intake.held.clear()
+        intake.missing.clear()
+        intake.last = 0
         return False
-
-    def _note(self, intake: Intake, message: MsgProto, size: int) -> None:
-        options = self._parts.options
-        now = self._parts.session.now()
-        missing = intake.note(message.sequence, size, redelivered=message.redelivered, now=now)
-        if missing and not options.shared:
-            log.error(
-                "%s: %d messages before %d never came: the server dropped them at its limits, or somebody else reads "
-                "in our group (then say queue.options.shared = true)",
-                intake.name, missing, message.sequence,
-            )  # fmt: skip
 
     def _hold(self, intake: Intake, message: MsgProto, envelope: Envelope, guid: str) -> None:
         parts, call = self._parts, envelope.call

@@ -62,6 +62,7 @@ class Session:
         self._news = trio.Event()
         self._lost = ""
         self._renew = False
+        self._closed = False
         nats.subscribe(f"{self._acks}>", self._on_ack)
         nats.on_reconnected.append(self._on_reconnected)
 
@@ -91,6 +92,19 @@ class Session:
         await self._ever_up.wait()
 
     # publishing
+
+    async def room(self) -> None:
+        """Until one more message may be under way. No checkpoint if it may.
+
+        Raises:
+            Away: there is no server.
+        """
+        await self.pubs.room()
+        if self.nats.outbox.full:
+            try:
+                await self.nats.wait_room()
+            except NatsError as error:
+                raise Away(str(error)) from None
 
     def publish(
         self, subject: str, token: str, data: bytes, ended: Callable[[Pub], None] | None = None
@@ -133,18 +147,25 @@ class Session:
 
     # reading
 
-    async def read(self, channel: Channel) -> None:
+    async def read(self, channel: Channel, *, needed: bool = True) -> None:
         """Read a channel from now on, through every connection to come.
 
         Raises:
-            Refused: the server says no; it will be tried again at the next connection.
+            Refused: the server says no to one that is not needed. Without a needed one there is no connection.
         """
         self._channels.append(channel)
-        if self.up:
-            try:
-                await self._subscribe(channel)
-            except NatsError as error:
-                self._lose(f"no answer to a subscription: {error}")
+        if not self.up:
+            return
+        try:
+            await self._subscribe(channel)
+        except NatsError as error:
+            self._lose(f"no answer to a subscription: {error}")
+        except Refused as error:
+            if not needed:
+                self._channels.remove(channel)
+                channel.forget()
+                raise
+            self._lose(str(error))
 
     async def _subscribe(self, channel: Channel) -> None:
         options = self._options
@@ -155,9 +176,9 @@ class Session:
     # its life
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled, or closed."""
         wait = 0.0
-        while True:
+        while not self._closed:
             await trio.sleep(wait)
             wait = min(max(2 * wait, 0.05), self._options.reconnect_wait)
             try:
@@ -167,7 +188,8 @@ class Session:
                 continue
             wait = 0.0
             await self._watch()
-            self._fell(self._lost)
+            if not self._closed:
+                self._fell(self._lost)
 
     async def _connect(self) -> None:
         options = self._options
@@ -283,8 +305,9 @@ class Session:
             self.nats.publish(message.reply, b"")
 
     async def close(self) -> None:
-        """Take leave, so that what we held is given to others, or to our next life, at once."""
-        if self.up:
+        """Take leave, so that what we held is given to others, or to our next life, at once. Once is enough."""
+        was_closed, self._closed = self._closed, True
+        if self.up and not was_closed:
             request = CloseRequest(clientID=self._options.client_id).SerializeToString()
             with trio.CancelScope(shield=True):
                 try:
@@ -292,7 +315,7 @@ class Session:
                 except NatsError as error:
                     log.warning("NATS Streaming did not see us off: %s", error)
         self._up, self._reason = False, "the queue is closed"
+        self._lose(self._reason)
         self._deafen()
         for channel in self._channels:
             channel.forget()
-        self.nats.on_reconnected.remove(self._on_reconnected)

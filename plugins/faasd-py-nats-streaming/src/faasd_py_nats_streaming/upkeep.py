@@ -17,8 +17,8 @@ ROUND: Final = 0.25
 """Seconds between two looks."""
 SLOW: Final = 4
 """The dearer things are looked at every so many rounds."""
-QUIET: Final = 5.0
-"""Seconds of silence after which nothing is under way to us any more."""
+QUIET: Final = 5
+"""Seconds that a message may be under way to us."""
 NEAR: Final = 0.9
 """Calls are refused when so much of what the server keeps lies behind our oldest call."""
 HALF: Final = 0.5
@@ -32,7 +32,7 @@ class Upkeep:
         self._parts = parts
         self._work = work
         self._generation = 0
-        self._up_since = 0.0
+        self._able = 0
 
     async def watch_clock(self) -> None:
         """Bring what is due."""
@@ -61,19 +61,29 @@ class Upkeep:
                 self._parts.books.lanes.forget_idle()
 
     def _correct(self) -> None:
-        """Nothing comes although the server could send: then nothing is there."""
-        parts, now = self._parts, trio.current_time()
-        if parts.session.generation != self._generation or not parts.session.up:
-            self._generation, self._up_since = parts.session.generation, now
+        """Nothing has come for a while although the server could send it: then it is not there."""
+        parts = self._parts
         intakes = parts.channels.intakes.values()
-        silent = now - max([self._up_since, *(intake.arrived_at for intake in intakes)])
-        if silent > QUIET and not len(parts.session.pubs) and not any(intake.saturated for intake in intakes):
+        able = parts.session.up and not any(intake.saturated for intake in intakes)
+        if not able or parts.session.generation != self._generation:
+            self._generation, self._able = parts.session.generation, 0
+            parts.books.keep_outside()
+            return
+        self._able += 1
+        if self._able % QUIET == 0:
             parts.books.clear_outside()
+        for intake in intakes:
+            lost = intake.lost(trio.current_time() - 2 * parts.options.ack_wait - QUIET)
+            if lost and not parts.options.shared:
+                log.error(
+                    "%s: %d messages never came: the server dropped them at its limits, or somebody else reads in our "
+                    "group (then say so: queue.options.shared = true)", intake.name, lost,
+                )  # fmt: skip
 
     def _look_at_limits(self) -> None:
         """A channel at its limit drops its oldest messages without a word, whether they were acknowledged or not."""
         parts, options = self._parts, self._parts.options
-        danger = ""
+        danger: dict[str, str] = {}
         for intake in parts.channels.intakes.values():
             messages, size = intake.span()
             share = max(
@@ -83,12 +93,12 @@ class Upkeep:
             if share > HALF and intake.name == options.later_subject:
                 self._refresh(list(intake.held.values())[: len(intake.held) // 4 + 1])
             if share > NEAR:
-                danger = (
+                danger[intake.name] = (
                     f"the channel {intake.name} is nearly at the limit at which the server drops its oldest messages "
                     f"({messages} messages, {size} bytes; queue.options.channel_max_msgs and channel_max_bytes)"
                 )
-        if danger and not parts.danger:
-            log.warning("%s", danger)
+        for subject in danger.keys() - parts.danger.keys():
+            log.warning("%s", danger[subject])
         parts.danger = danger
 
     def _refresh(self, old: list[Entry]) -> None:

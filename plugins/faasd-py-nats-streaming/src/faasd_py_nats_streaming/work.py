@@ -94,6 +94,7 @@ class Work:
         elif state is State.DELAYED:
             self._retry(entry, max(0.0, verdict.wait))
         elif callback is None and verdict.move is not Move.BURY:
+            self._parts.books.finished(entry)
             self.over(entry)
         else:
             self._close(entry, verdict, outcome, callback)
@@ -139,7 +140,6 @@ class Work:
         parts.past[guid] = None
         if len(parts.past) > PAST:
             del parts.past[next(iter(parts.past))]
-        parts.books.finished(entry)
         if entry.spooled:
             bodies.remove(entry.call.body)
 
@@ -159,7 +159,7 @@ class Work:
         if await parts.freight.again(parts.options.later_subject, envelope, encode(envelope)):
             self.over(entry)
         else:
-            entry.due = due
+            parts.books.resumed(entry)
             parts.delay(entry, due or 0.0)
 
     def _close(self, entry: Entry, verdict: Verdict, outcome: Outcome | None, callback: Call | None) -> None:
@@ -210,6 +210,7 @@ class Work:
                 return
 
     def _begin_closing(self, entry: Entry) -> None:
+        self._parts.books.finished(entry)
         entry.phase = Phase.CLOSING
         self.closings += 1
 
