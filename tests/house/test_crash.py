@@ -177,3 +177,26 @@ def test_a_kill_during_a_callback_chain_of_our_own(start: Callable[..., Daemon],
         every=0.2,
         what="both links of every chain",
     )
+
+
+def test_an_ordered_function_keeps_its_order_through_kills(
+    start: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """Killed eight times: a call may run again, but never after one that was accepted later has run."""
+    root = tmp_path / "0"
+    functions = {"quick": service(root, script="recorder.py", retry=SOON, ordered=True)}
+    daemon = start(functions)
+    books, dice = Books(), random.Random(SEED + 2)
+    for number in range(8):
+        names = [[f"{number:02}-{n:04}" for n in range(60)]]
+        loader = Loader(
+            daemon.port, books, names, lambda _: ("/async-function/quick?slow=0.004", b"ordered", "")
+        )
+        loader.start()
+        time.sleep(dice.uniform(0.05, 0.5))
+        daemon.kill()
+        loader.join()
+        daemon.start()
+    until(lambda: books.accepted <= set(recorded(daemon)), within=60, every=0.2, what="every 202 ran")
+    order = [line.split(" ")[0] for line in (root / "record").read_text().splitlines()]
+    assert order == sorted(order)

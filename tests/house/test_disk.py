@@ -117,6 +117,35 @@ def test_calls_drain_while_the_disk_is_full(
     assert daemon.stop() == 0
 
 
+def test_kills_while_the_disk_is_full(make: Callable[..., Daemon], tmp_path: Path, small_disk: Path) -> None:
+    """Six kills with no room left, small and large bodies: it starts each time, and nothing that was accepted is lost."""
+    root = tmp_path / "0"
+    functions = {"quick": service(root, script="recorder.py", retry=SOON)}
+    daemon = make(functions, state={"directory": str(small_disk / "state")})
+    books, dice = Books(), random.Random(4)
+    for number in range(6):
+        daemon.start()
+        size = 2_000 if number % 2 else 300_000
+        loader = Loader(
+            daemon.port,
+            books,
+            [[f"{number}-{t}-{n}" for n in range(400)] for t in range(3)],
+            lambda _, size=size: ("/async-function/quick", b"k" * size, "X-Delay: 6s\r\n"),
+        )
+        loader.start()
+        time.sleep(dice.uniform(0.1, 0.8))
+        daemon.kill()
+        loader.join()
+    assert books.refused, "the disk was full at times"
+    daemon.start()
+    until(lambda: books.accepted <= ran(daemon), within=60, every=0.1, what="every 202 ran")
+    assert not ran(daemon) & books.refused
+    daemon.wait_healthy(30)
+    until(daemon.idle, within=30, what="the queue is empty")
+    until(lambda: not daemon.spooled(), what="no file is left")
+    assert "Traceback" not in daemon.log
+
+
 def store(daemon: Daemon) -> Path:
     """The database file."""
     return daemon.state / "queue" / "queue.sqlite"
