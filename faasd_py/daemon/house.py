@@ -227,6 +227,7 @@ class House:
     async def _apply(self, new: Config) -> None:
         """Check everything first, then put it in force."""
         self._plugins.check_modes(new.functions)
+        self._check_functions(new)
         tls = _tls(new.gateway)
         new = self._keep_until_restart(new)
         terms = _terms(new)
@@ -241,6 +242,17 @@ class House:
             self._server.set_tls(tls)
         self.workers.reconfigure(new.workers, new.callback)
         await self.registry.apply(new.functions)
+
+    def _check_functions(self, new: Config) -> None:
+        """What was touched can be run; what was not may be in trouble, as before.
+
+        Raises:
+            ConfigError: a new or changed function would be opened in vain.
+        """
+        old = self.config.functions
+        touched = {name: function for name, function in new.functions.items() if function != old.get(name)}
+        for problem in self.registry.problems(touched):
+            raise ConfigError(f"{self._path}: {problem}")
 
     def _keep_until_restart(self, new: Config) -> Config:
         kept = {name: getattr(self.config, name) for name in AT_START_ONLY}
