@@ -26,7 +26,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One server with JetStream for all tests that do not harm it; its address."""
     program = need_server()
     directory: Path = tmp_path_factory.mktemp("broker")
-    server = make_server(directory, jetstream=True)
+    room = f'jetstream {{ store_dir: "{directory}/store", max_file_store: 1TB }}'
+    server = make_server(directory, extra=room)
     with subprocess.Popen(
         [program, "-c", str(server.config), "-l", str(server.log)],
         stdin=subprocess.DEVNULL,
@@ -68,7 +69,7 @@ class Bench:
 
     def __init__(self, directory: Path, servers: list[str]) -> None:
         self.directory = directory
-        self.options = {"servers": servers, "namespace": directory.name[-64:], "ack_wait": "2s"}
+        self.options = {"servers": servers, "namespace": directory.name[-64:], "ack_wait": "1s"}
         self._count = 0
 
     @asynccontextmanager

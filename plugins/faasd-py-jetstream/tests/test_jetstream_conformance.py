@@ -18,7 +18,7 @@ class TestJetStream(QueueConformance):
     @pytest.fixture(autouse=True)
     def place(self, tmp_path, broker):
         self.directory = tmp_path
-        self.options = {"servers": [broker], "namespace": tmp_path.name[-64:], "ack_wait": "1s"}
+        self.options = {"servers": [broker], "namespace": tmp_path.name[-64:], "ack_wait": "500ms"}
         self.open_now = []
 
     def site(self, **settings):
@@ -38,9 +38,10 @@ class TestJetStream(QueueConformance):
         """The open one is struck dumb: nothing it says gets out, so its calls are free when their time is over."""
         for queue in self.open_now:
             queue._ground.client.publish = lambda *_, **__: None
+            queue.close = trio.lowlevel.checkpoint
         copy = self.directory / "after-crash"
         later = msgspec.structs.replace(site, directory=copy / "queue", spool=copy / "spool")
-        await trio.sleep(1.1)
+        await trio.sleep(0.55)
         async with self.open_queue(later) as queue:
             await _looked_around(queue)
             yield queue
@@ -56,4 +57,4 @@ async def _looked_around(queue):
                 return
             for lane in lanes:
                 lane.starve(trio.current_time())
-            await trio.sleep(0.3)
+            await trio.sleep(0.1)

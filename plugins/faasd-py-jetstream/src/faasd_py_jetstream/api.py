@@ -13,6 +13,8 @@ from faasd_py.api import QueueUnavailable
 from faasd_py_natsclient import Client, Disconnected, Message, NatsError, NoResponders, RequestTimeout
 
 NOT_FOUND: Final = 404
+NO_STORAGE: Final = 10047
+"""What a stream reserves is more than the server has."""
 WRONG_SEQUENCE: Final = 10071
 """The subject's last message is not the one that was expected."""
 TIMEOUT: Final = 5.0
@@ -80,17 +82,32 @@ class Api:
     # streams
 
     async def ensure_stream(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """The stream, made if it is not there; its info. One that is there keeps its configuration."""
+        """The stream, made if it is not there; its info."""
         name = wanted["name"]
+        found = await self.stream(name)
+        if found is not None:
+            return found
+        try:
+            return await self.ask(f"STREAM.CREATE.{name}", wanted)
+        except ApiError:  # another daemon may have been quicker
+            found = await self.stream(name)
+            if found is None:
+                raise
+            return found
+
+    async def stream(self, name: str) -> dict[str, Any] | None:
+        """A stream's info; None: there is none."""
         try:
             return await self.ask(f"STREAM.INFO.{name}")
         except ApiError as error:
-            if error.fault.code != NOT_FOUND:
-                raise
-        try:
-            return await self.ask(f"STREAM.CREATE.{name}", wanted)
-        except ApiError:
-            return await self.ask(f"STREAM.INFO.{name}")
+            if error.fault.code == NOT_FOUND:
+                return None
+            raise
+
+    async def update_stream(self, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+        """Bring the configuration that was found to what is wanted."""
+        if any(found.get(key) != value for key, value in wanted.items()):
+            await self.ask(f"STREAM.UPDATE.{wanted['name']}", found | wanted)
 
     async def subjects(self, stream: str, pattern: str) -> dict[str, int]:
         """Every subject that matches, with how many messages it has."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from faasd_py.api import QueueBroken, QueueSettings, QueueUnavailable
-from faasd_py_jetstream.api import Api
+from faasd_py_jetstream.api import NO_STORAGE, Api, ApiError
 from faasd_py_jetstream.names import Names, bucket, store
 from faasd_py_jetstream.publisher import Publisher
 from faasd_py_jetstream.settings import Options, secret, tls_context
@@ -86,10 +86,26 @@ async def prepare(ground: Ground) -> None:
             f"nats-server {ground.client.server_info.version} is too old for the jetstream backend: {wanted} or newer is needed"
         )
     for stream in streams(ground):
-        info = await ground.api.ensure_stream(stream)
+        info = await _ensure(ground, stream)
         if stream["name"] == ground.names.calls:
             ground.created = info["created"]
             _check_stream(stream, info["config"])
+        try:
+            await ground.api.update_stream(stream, info["config"])
+        except ApiError as error:
+            log.warning("the stream %s stays as it is: %s", stream["name"], error)
+
+
+async def _ensure(ground: Ground, stream: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return await ground.api.ensure_stream(stream)
+    except ApiError as error:
+        if error.fault.err_code != NO_STORAGE:
+            raise
+        raise QueueBroken(
+            f"the NATS server has no room for the stream {stream['name']}, which reserves queue.max_results_bytes: "
+            f"lower that, or raise the server's max_file_store"
+        ) from error
 
 
 def _check_stream(wanted: dict[str, Any], found: dict[str, Any]) -> None:

@@ -187,20 +187,23 @@ class Lanes:
         return source
 
     async def remake(self, source: Source) -> None:
-        """The consumer was deleted by somebody who thought it idle: make it again if calls wait for it."""
+        """The consumer was deleted, perhaps for idleness: make it again if calls wait for it, else forget it."""
         ground = self._ground
         try:
             subject = f"{ground.names.root}.call.{token(source.lane)}.{source.priority}.>"
-            if await ground.api.last(ground.names.calls, subject) is not None and source.ready is None:
+            found = await ground.api.last(ground.names.calls, subject)
+            if found is not None and source.ready is None:
                 await self._make(source)
+            elif found is None and source.ready is None and not source.unacked:
+                self.forget(source)
         except QueueUnavailable:
             return
 
     def forget(self, source: Source) -> None:
         """Its consumer was deleted for idleness."""
         lane = self.named.get(source.lane)
-        if lane is not None:
-            lane.sources.pop(source.priority, None)
+        if lane is not None and lane.sources.get(source.priority) is source:
+            del lane.sources[source.priority]
             if not lane.sources and lane.idle():
                 del self.named[lane.name]
         source.close()

@@ -192,7 +192,9 @@ class Publisher:
     def _resend_all(self) -> None:
         now = trio.current_time()
         for token, one in list(self.pending.items()):
-            if one.again != NEVER:
+            if one.again == NEVER:
+                self._end(token, QueueUnavailable("the connection was lost"))
+            else:
                 one.again = now + RESEND
                 self._publish(token, one)
 

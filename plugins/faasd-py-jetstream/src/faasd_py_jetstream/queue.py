@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import trio
@@ -69,6 +69,7 @@ class JetStreamQueue:
     """Keeps `faasd_py.api.Queue`. Made by `open_queue`."""
 
     def __init__(self, ground: Ground, site: QueueSite, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
         node = secrets.randbits(NODE_BITS)
         self._ground = ground
         self._settings = site.settings
@@ -153,18 +154,25 @@ class JetStreamQueue:
         post = letter(self._ground, identity, call, stored)
         promise = Promise()
         self._count(lane, call.size, later=post.later)
-        source = lane.sources[turned(call.priority)]
+        source = self._lanes.source(call.lane, turned(call.priority))
         source.expected += not post.later
 
         def done(answer: Answer) -> None:
             if isinstance(answer, QueueUnavailable) or answer.duplicate:
                 self._uncount(lane, call.size, later=post.later)
+            elif not source.usable:
+                self._nursery.start_soon(self._heal, call)
             promise.keep(answer)
 
         publisher.send(
             post.subject, post.data, post.headers, done, within=self._ground.options.put_timeout, stubborn=False
         )
         return not (await promise.wait()).duplicate
+
+    async def _heal(self, call: Call) -> None:
+        """The consumer went away while the call was put."""
+        with suppress(QueueUnavailable):
+            await self._lanes.usable(call.lane, call.priority)
 
     async def _make(self, call: Call) -> None:
         """The first call of its kind: somebody must be able to get it."""
@@ -230,8 +238,7 @@ class JetStreamQueue:
     ) -> None:
         """See `faasd_py.api.Queue.settle`."""
         self._settler.settle(self._held(lease), verdict, outcome, callback)
-        await self._ground.publisher.room()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        await self._settler.ease()
 
     # looking
 

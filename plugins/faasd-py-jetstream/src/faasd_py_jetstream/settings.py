@@ -91,8 +91,8 @@ def _check(options: Options) -> None:
             raise ConfigError(f"{WHERE}.{key}: expected 1 to 64 letters, digits, '-' or '_'")
     if not options.servers:
         raise ConfigError(f"{WHERE}.servers: expected at least one address like 'nats://host:4222'")
-    if options.ack_wait < 1:
-        raise ConfigError(f"{WHERE}.ack_wait: expected at least 1s")
+    if options.ack_wait < 0.2:
+        raise ConfigError(f"{WHERE}.ack_wait: expected at least 200ms")
     if options.duplicate_window < 1:
         raise ConfigError(f"{WHERE}.duplicate_window: expected at least 1s")
     if (options.tls_certificate is None) != (options.tls_key is None):

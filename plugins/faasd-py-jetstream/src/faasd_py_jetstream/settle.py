@@ -40,6 +40,10 @@ from faasd_py_jetstream.publisher import Answer
 from faasd_py_natsclient import NatsError
 
 HISTORY: Final = 20
+MOST_OPEN: Final = 128
+"""Settlements under way, above which workers wait."""
+EASE: Final = 5.0
+"""Seconds that they wait at most."""
 LASTING: Final = 90 * 86400
 """Seconds after which the row of a call that still waits is given up."""
 Step = tuple[str, bytes, dict[str, str]]
@@ -61,7 +65,7 @@ class Settler:
         self._entries = entries
         self._nursery = nursery
         self.outbox = Outbox(ground, nursery)
-        self._open = 0
+        self._open: set[Chain] = set()
         self._lot = trio.lowlevel.ParkingLot()
         self._unsaid: list[tuple[str, bytes]] = []
         ground.client.on_reconnected.append(self._say_all)
@@ -73,15 +77,27 @@ class Settler:
             QueueUnavailable: it cannot be done now.
         """
         await trio.lowlevel.checkpoint()
-        while self._open:
-            with trio.move_on_after(self._ground.options.put_timeout) as scope:
+        wanted = set(self._open)
+        with trio.move_on_after(self._ground.options.put_timeout) as scope:
+            while not wanted.isdisjoint(self._open):
                 await self._lot.park()
-            if scope.cancelled_caught:
-                raise QueueUnavailable(self._ground.publisher.reason())
+        if scope.cancelled_caught:
+            raise QueueUnavailable(self._ground.publisher.reason())
         try:
             await self._ground.client.flush(self._ground.options.put_timeout)
         except NatsError as error:
             raise QueueUnavailable(f"the NATS server does not answer: {error}") from error
+
+    async def ease(self) -> None:
+        """Return when not too much is open: what has run, and is not on record yet, would run again after a crash.
+
+        Cannot be cancelled: the settlement before it stands.
+        """
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        if len(self._open) > MOST_OPEN:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + EASE):
+                while len(self._open) > MOST_OPEN:
+                    await self._lot.park()
 
     # one settlement
 
@@ -100,8 +116,8 @@ class Settler:
         entry.state, entry.phase = state, Phase.SETTLING
         entry.lane.leased -= entry.lane.leased > 0
         entry.lane.mine -= 1
-        self._open += 1
         rest = self._ending(entry, verdict, started=started)
+        self._open.add(rest)
         if callback is None:
             self._go(rest, entry)
         else:
@@ -250,6 +266,7 @@ class Settler:
 
     def _go(self, chain: Chain, entry: Entry) -> None:
         chain.identity = entry.id
+        self._open.add(chain)
         chain.next(None)
 
     def step(self, step: Step, done: Callable[[Answer], None]) -> None:
@@ -257,10 +274,10 @@ class Settler:
         subject, data, headers = step
         self._ground.publisher.send(subject, data, headers, done)
 
-    def closed(self) -> None:
+    def closed(self, chain: Chain) -> None:
         """A chain came to its end."""
-        self._open -= 1
-        if not self._open:
+        self._open.discard(chain)
+        if self._lot:
             self._lot.unpark_all()
 
     def _back(self, entry: Entry) -> None:
@@ -325,7 +342,6 @@ class Settler:
         )  # fmt: skip
         entry.attempts, entry.started_at, entry.finished_at = record.attempts, record.started_at, record.finished_at
         entry.outcome, entry.phase = row.outcome, Phase.SETTLING
-        self._open += 1
         steps = [self._results_row(entry)]
         if entry.state is State.DEAD:
             steps.insert(0, self._dead_letter(entry))
@@ -335,12 +351,10 @@ class Settler:
         """An entry that was withdrawn from those at hand ends as CANCELLED."""
         entry.state, entry.reason, entry.phase = State.CANCELLED, "cancelled", Phase.SETTLING
         entry.finished_at, entry.due = self._ground.clock(), None
-        self._open += 1
         self._go(Chain(self, [self._results_row(entry)], lambda: self._over(entry)), entry)
 
     def removed(self, entry: Entry) -> None:
         """An entry that was withdrawn from those at hand is forgotten."""
-        self._open += 1
         self._go(Chain(self, [], lambda: self._over(entry)), entry)
 
 
@@ -364,4 +378,4 @@ class Chain:
             return
         else:
             self._finish()
-        self._settler.closed()
+        self._settler.closed(self)
