@@ -44,7 +44,8 @@ class Remote(QueueConformance):
     def files(self) -> int:
         """At the spoke and at the hub."""
         site = self.site()
-        places = [site.spool, site.directory / "spoke/bodies", site.directory / "hub/queue/bodies", site.directory / "hub/spool"]
+        forward = site.directory / "spoke/forward/bodies"
+        places = [site.spool, forward, site.directory / "spoke/bodies", site.directory / "hub/queue/bodies", site.directory / "hub/spool"]
         return sum(1 for place in places if place.exists() for _ in place.iterdir())
 
 
@@ -54,3 +55,17 @@ class TestRemoteOverSqlite(Remote):
 
 class TestRemoteOverMemory(Remote):
     backend = "memory"
+
+
+class TestStoreAndForward(Remote):
+    backend = "sqlite"
+    mode = "store-and-forward"
+
+    def open_after_crash(self, site):
+        """Its local queue is copied, as another process would find it."""
+        forward = site.directory / "spoke/forward"
+        shutil.copytree(site.directory / "spoke", site.directory / "after-crash")
+        assert forward.exists()
+        options = {"hub": address_of(site.directory), "mode": self.mode, "lanes": EVERYTHING}
+        spool = site.spool.with_name("after-crash-spool")
+        return open_queue(spoke_site(site.directory / "after-crash", spool, site.settings, **options))

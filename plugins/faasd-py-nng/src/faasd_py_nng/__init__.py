@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
+import msgspec
 import trio
-from faasd_py.api import Capabilities, Queue, QueueSite, RegisterQueue, hookimpl
+from faasd_py.api import Capabilities, Queue, QueueSite, RegisterQueue, hookimpl, open_sqlite_queue
 
+from faasd_py_nng.forward import ForwardQueue
 from faasd_py_nng.identity import Identity
 from faasd_py_nng.remote import RemoteQueue
 from faasd_py_nng.settings import SPOKE, read_key, read_spoke_options, spoke_certificates
@@ -35,24 +37,40 @@ async def open_queue(site: QueueSite) -> AsyncIterator[Queue]:
     site.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = Identity(site.directory)
     queue = RemoteQueue(options, identity, key, certificates, site.directory, site.settings.max_result)
-    async with _running(queue):
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_beside(queue.run, queue.close))
         with trio.move_on_after(float(options.connect_timeout)):
             await queue.wait_up()
-        yield queue
+        if options.mode == "remote":
+            yield queue
+            return
+        local = await stack.enter_async_context(open_sqlite_queue(_local_site(site)))
+        forward = ForwardQueue(queue, local, identity.spoke, float(options.put_timeout))
+        await stack.enter_async_context(_beside(forward.forward))
+        yield forward
+
+
+def _local_site(site: QueueSite) -> QueueSite:
+    """The local queue is bounded by this daemon's own `max_depth` and `max_bytes`."""
+    settings = msgspec.structs.replace(site.settings, options={})
+    return QueueSite(settings=settings, directory=site.directory / "forward", spool=site.spool)
 
 
 @asynccontextmanager
-async def _running(queue: RemoteQueue) -> AsyncIterator[None]:
-    """What the body raises comes out as it is, not in a group."""
+async def _beside(
+    task: Callable[[], Awaitable[None]], parting: Callable[[float], Awaitable[None]] | None = None
+) -> AsyncIterator[None]:
+    """Run a task while the body runs. What the body raises comes out as it is, not in a group."""
     raised: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(queue.run)
+        nursery.start_soon(task)
         try:
             yield
         except BaseException as error:  # noqa: BLE001 - raised again below, whatever it is
             raised = error
-        with trio.CancelScope(shield=True):
-            await queue.close(PARTING)
+        if parting is not None:
+            with trio.CancelScope(shield=True):
+                await parting(PARTING)
         nursery.cancel_scope.cancel()
     if raised is not None:
         raise raised

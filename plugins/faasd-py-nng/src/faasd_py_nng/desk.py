@@ -88,7 +88,8 @@ class Desk:
                 turns.pass_on()
         await self._do_all(session, [pair for pair in fresh if not pair[1].done.is_set()], frame.ordered)
         for slot in slots:
-            await slot.done.wait()
+            if not slot.done.is_set():
+                await slot.done.wait()
         session.forget_answers(frame.floor)
         return [slot.answer for slot in slots if slot.answer is not None]
 

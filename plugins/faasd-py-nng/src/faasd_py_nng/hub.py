@@ -10,21 +10,24 @@ from typing import Any, Final
 
 import msgspec
 import trio
-from faasd_py.api import CRASHED, QueueError, QueueStats, ServiceSite
+from faasd_py.api import CRASHED, QueueError, ServiceSite
 
 from faasd_py_nng import wire
+from faasd_py_nng.counts import Counts
 from faasd_py_nng.desk import Desk, read_body
 from faasd_py_nng.feed import Feed
 from faasd_py_nng.known import KnownSpokes
 from faasd_py_nng.nng import Door, Question
 from faasd_py_nng.proof import HUB, SPOKE, is_proof, proof
-from faasd_py_nng.session import MOST_REQUESTS, MOST_UPLOADS, SMALL, Session, Upload, close_upload, not_heard_since
+from faasd_py_nng.session import MOST_REQUESTS, MOST_UPLOADS, Session, Upload, close_upload, not_heard_since
 from faasd_py_nng.settings import HubOptions, serves
 from faasd_py_nng.wire import Credit, Malformed, Refused
 
 log: Final = logging.getLogger("faasd_py.nng.hub")
 TICK: Final = 0.2
 """Seconds between two looks at the figures, at lanes that wait, and at spokes that are silent."""
+RIDE: Final = 0.001
+"""Seconds that news waits for an answer it may ride on."""
 HANDSHAKE: Final = 5.0
 """Seconds that who comes has to prove who they are."""
 ASK_AGAIN: Final = 5.0
@@ -56,8 +59,7 @@ class Hub:
             site.queue, site.spool, noticed=self._noticed, credited=self._credited,
             sessions=lambda: list(self._sessions.values()),
         )  # fmt: skip
-        self._stats: QueueStats = site.queue.stats()
-        self._stats_at = 0.0
+        self._counts = Counts(site.queue)
         self._nursery: trio.Nursery | None = None
         self.door: Door | None = None
 
@@ -79,7 +81,9 @@ class Hub:
     # -- connections
 
     def came(self, pipe: int) -> None:
-        """Somebody has connected."""
+        """Somebody has connected; they may have spoken already."""
+        if pipe in self._comers or any(session.pipe == pipe for session in self._sessions.values()):
+            return
         if len(self._comers) > self._options.max_spokes:
             self._hang_up(pipe)
         else:
@@ -139,8 +143,7 @@ class Hub:
 
     async def _serve(self, session: Session, pipe: int, said: Any) -> wire.Told | None:
         if isinstance(said, wire.Frame):
-            answers = await self._desk.frame(session, said)
-            return None if answers is None else wire.Answers(answers, self._figures(session))
+            return await self._frame(session, pipe, said)
         if isinstance(said, wire.Listen):
             return await self._listen(session, pipe)
         if isinstance(said, wire.Piece):
@@ -150,13 +153,25 @@ class Hub:
         await self._end(session, "it has left")
         return wire.Received()
 
+    async def _frame(self, session: Session, pipe: int, frame: wire.Frame) -> wire.Answers | None:
+        """Calls that were granted meanwhile ride on the reply."""
+        session.frames += 1
+        try:
+            answers = await self._desk.frame(session, frame)
+        finally:
+            session.frames -= 1
+        if answers is None or session.pipe != pipe:
+            return None
+        room = wire.CHUNK - 512 * len(answers)
+        return wire.Answers(answers, self._figures(session), session.take_grants(room) if frame.number else [])
+
     # -- the handshake
 
     def _hello(self, pipe: int, hello: wire.Hello) -> wire.Told:
         if hello.version != wire.VERSION:
             return Refused("version", f"the hub speaks version {wire.VERSION} of the protocol, not {hello.version}")
-        comer = self._comers.get(pipe)
-        if comer is None or comer.hello is not None:
+        comer = self._comers.setdefault(pipe, Comer(trio.current_time()))
+        if comer.hello is not None or any(session.pipe == pipe for session in self._sessions.values()):
             raise Malformed("a greeting that is not the first word")
         comer.hello, comer.nonce = hello, os.urandom(16)
         return wire.Challenge(wire.VERSION, comer.nonce, self._key is not None)
@@ -269,8 +284,8 @@ class Hub:
     def _noticed(self, lane: str) -> None:
         """Calls have come, or come back: tell those who serve the lane and may not know."""
         for session in self._sessions.values():
-            if lane not in session.feeds and session.may_serve(lane):
-                lanes = self._queue.stats().lanes
+            if session.wants(lane):
+                lanes = (self._counts.now() or self._counts.latest).lanes
                 if lane in lanes and lanes[lane].ready:
                     session.announce(lane)
 
@@ -296,25 +311,21 @@ class Hub:
     # -- news, bodies
 
     def _figures(self, session: Session) -> wire.Figures | None:
-        """With few lanes they are always fresh, with many at most a tick old."""
-        now = trio.current_time()
-        if len(self._stats.lanes) <= SMALL or now - self._stats_at >= TICK:
-            self._stats, self._stats_at = self._queue.stats(), now
-        elif self._stats_at != now:
-            return None
-        return session.figures(self._stats, self._queue.trouble())
+        stats = self._counts.now()
+        return None if stats is None else session.figures(stats, self._queue.trouble())
 
     async def _listen(self, session: Session, pipe: int) -> wire.News | None:
         patience = float(self._options.lease_timeout) / 4
         with trio.move_on_after(patience):
             while not session.has_news() and session.pipe == pipe and not session.ended:
-                if session.differs(self._stats, self._queue.trouble()):
+                if session.differs(self._counts.latest, self._queue.trouble()):
                     break
                 await session.bell.wait()
+                if session.frames:
+                    await trio.sleep(RIDE)
         if session.pipe != pipe or session.ended:
             return None
-        self._stats, self._stats_at = self._queue.stats(), trio.current_time()
-        return session.news(self._stats, self._queue.trouble())
+        return session.news(self._counts.now(), self._queue.trouble())
 
     async def _piece(self, session: Session, piece: wire.Piece) -> wire.Told:
         upload = session.uploads.get(piece.upload)
@@ -364,14 +375,12 @@ class Hub:
     async def _watch(self) -> None:
         while True:
             await trio.sleep(TICK)
-            self._stats, self._stats_at = self._queue.stats(), trio.current_time()
-            trouble = self._queue.trouble()
-            waiting = [name for name, lane in self._stats.lanes.items() if lane.ready]
+            stats, trouble = self._counts.now() or self._counts.latest, self._queue.trouble()
+            waiting = [name for name, lane in stats.lanes.items() if lane.ready]
             for session in list(self._sessions.values()):
                 for name in waiting:
-                    if name not in session.feeds and session.may_serve(name):
-                        session.announce(name)
-                if session.pipe is not None and session.differs(self._stats, trouble):
+                    session.announce(name)
+                if session.pipe is not None and session.differs(stats, trouble):
                     session.ring()
             self._turn_away()
             for session in not_heard_since(self._sessions.values(), float(self._options.lease_timeout)):

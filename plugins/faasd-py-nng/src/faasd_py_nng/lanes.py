@@ -120,8 +120,7 @@ class Lanes:
 
     def heard(self, news: News) -> None:
         """Take what it grants, and give back what it wants."""
-        for grant in news.grants:
-            self._receive(grant)
+        self.granted(news.grants)
         for name in news.ready:
             if not self._get(name).served:
                 self._announced[name] = None
@@ -129,6 +128,11 @@ class Lanes:
         if news.recall > self._recalled:
             self._recalled = news.recall
             self._hand_back(self._baskets.values(), recall=news.recall)
+
+    def granted(self, grants: list[Grant]) -> None:
+        """More calls that are ours."""
+        for grant in grants:
+            self._receive(grant)
 
     def _receive(self, grant: Grant) -> None:
         call = grant.call
@@ -223,6 +227,7 @@ class Lanes:
             self._nursery.start_soon(link)
             while True:
                 await trio.sleep(TIDY)
+                self.link.give_up()
                 self._tidy()
 
     def _tidy(self) -> None:

@@ -8,6 +8,7 @@ lost, and puts ask the hub to look whether they are there already.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import socket
@@ -24,12 +25,12 @@ from faasd_py_nng.nng import Certificates, Line, LineLost, open_line
 from faasd_py_nng.pending import Pending
 from faasd_py_nng.proof import HUB, SPOKE, is_proof, proof
 from faasd_py_nng.settings import SpokeOptions
-from faasd_py_nng.wire import CHUNK, Answers, Back, Credit, Done, Failed, Figures, Malformed, News, Op, Put, Refused
+from faasd_py_nng.wire import CHUNK, Answers, Back, Credit, Done, Failed, Figures, Grant, Malformed, News, Op, Put, Refused
 from faasd_py_nng.wire import Settle, Start, Value, Welcome
 
 log: Final = logging.getLogger("faasd_py.nng.spoke")
-PUMPS: Final = 2
-"""Batches on their way at once: while one is being committed the next is filled."""
+MANY: Final = 64
+"""Operations that wait before a second batch goes on its way beside the first: a message costs more than what is in it."""
 BATCH: Final = 256
 """Operations in one message."""
 
@@ -57,6 +58,10 @@ class Spoke(Protocol):
         """There is news."""
         ...
 
+    def granted(self, grants: list[Grant]) -> None:
+        """There are calls."""
+        ...
+
     def figures(self, figures: Figures) -> None:
         """There are new figures."""
         ...
@@ -78,7 +83,7 @@ class Link:
         self._token = b""
         self._unanswered: dict[int, Pending] = {}
         self._waiting: deque[Pending] = deque()
-        self._bell = trio.Event()
+        self._bells = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
         self._line: Line | None = None
         self.up = trio.Event()
@@ -88,14 +93,25 @@ class Link:
 
     # -- operations
 
-    def submit(self, make: Callable[[int], Op], size: int = 64, *, slow: bool = False, ordered: bool = False) -> Pending:
-        """Send an operation; it is sent again until there is an answer, or it is withdrawn."""
+    def submit(
+        self,
+        make: Callable[[int], Op],
+        size: int = 64,
+        *,
+        slow: bool = False,
+        ordered: bool = False,
+        patience: float = math.inf,
+        then: Callable[[wire.Answer], None] | None = None,
+    ) -> Pending:
+        """Send an operation; it is sent again until there is an answer, it is withdrawn, or `patience` seconds are over."""
         self._numbers += 1
-        pending = Pending(make(self._numbers), size, slow, ordered)
+        pending = Pending(make(self._numbers), size, slow, ordered, then=then)
+        pending.deadline = trio.current_time() + patience
         self._unanswered[self._numbers] = pending
         if not slow:
             self._waiting.append(pending)
-            self._bell.set()
+            if self._bells:
+                self._bells.unpark_all()
         elif self._nursery is not None:
             self._nursery.start_soon(self._send_slow, pending)
         return pending
@@ -103,8 +119,16 @@ class Link:
     def withdraw(self, pending: Pending) -> None:
         """Nobody waits for the answer: what was not sent is not done, what was sent is not sent again."""
         pending.withdrawn = True
+        pending.deadline = math.inf
         if not pending.sent:
             self._unanswered.pop(pending.op.op, None)
+
+    def give_up(self) -> None:
+        """Answer those whose time is over, in the hub's place."""
+        now = trio.current_time()
+        for pending in [pending for pending in self._unanswered.values() if pending.deadline < now]:
+            self.withdraw(pending)
+            pending.resolve(Failed(pending.op.op, "timeout", f"the hub at {self._options.hub} did not confirm in time"))
 
     async def ask(self, said: Callable[[bytes], wire.Said]) -> wire.Told:
         """A message outside the batches: pieces of large bodies. `said` makes it for the session's token.
@@ -215,8 +239,8 @@ class Link:
             self._nursery = nursery
             nursery.start_soon(guard, self._listen, line, welcome.patience)
             nursery.start_soon(guard, self._watch, line)
-            for _ in range(PUMPS):
-                nursery.start_soon(guard, self._pump, line)
+            for least in (1, MANY):
+                nursery.start_soon(guard, self._pump, line, least)
             for pending in list(self._unanswered.values()):
                 if pending.slow:
                     nursery.start_soon(self._send_slow, pending)
@@ -241,11 +265,10 @@ class Link:
                 self._spoke.figures(news.figures)
             self._spoke.heard(news)
 
-    async def _pump(self, line: Line) -> None:
+    async def _pump(self, line: Line, least: int) -> None:
         while True:
-            while not self._waiting:
-                self._bell = trio.Event()
-                await self._bell.wait()
+            while len(self._waiting) < least:
+                await self._bells.park()
             batch = self._pack()
             if batch:
                 self._frames += 1
@@ -279,6 +302,8 @@ class Link:
                 await self._fetch_document(line, answer)
         if told.figures is not None:
             self._spoke.figures(told.figures)
+        if told.grants:
+            self._spoke.granted(told.grants)
         for answer in told.answers:
             self._answered(answer)
 
@@ -306,7 +331,7 @@ class Link:
 
     def _answered(self, answer: wire.Answer) -> None:
         pending = self._unanswered.pop(answer.op, None)
-        if pending is not None:
+        if pending is not None and not pending.done.is_set():
             pending.resolve(answer)
 
 

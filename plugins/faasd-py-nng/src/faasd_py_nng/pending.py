@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import msgspec
 import trio
 from faasd_py.api import BadOption, IdempotencyConflict, QueueFull, QueueUnavailable
@@ -18,6 +21,9 @@ class Pending(msgspec.Struct, eq=False):
     ordered: bool = False
     sent: bool = False
     withdrawn: bool = False
+    deadline: float = math.inf
+    then: Callable[[Answer], None] | None = None
+    """Called with the answer; for who does not wait."""
     done: trio.Event = msgspec.field(default_factory=trio.Event)
     answer: Answer | None = None
     document: bytes = b""
@@ -26,10 +32,14 @@ class Pending(msgspec.Struct, eq=False):
         """Whoever waits goes on."""
         self.answer = answer
         self.done.set()
+        if self.then is not None:
+            self.then(answer)
 
 
-def error_of(failed: Failed) -> Exception:
+def error_of(failed: object) -> Exception:
     """What the hub's queue raised, raised here."""
+    if not isinstance(failed, Failed):
+        return QueueUnavailable("the hub did not confirm in time")
     if failed.kind == "QueueFull":
         return QueueFull(failed.text, retry_after=failed.retry_after or 5.0)
     if failed.kind == "IdempotencyConflict":

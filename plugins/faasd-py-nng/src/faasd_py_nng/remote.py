@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 import trio
@@ -18,6 +18,7 @@ from faasd_py.api import (
     Filter,
     IllegalMove,
     Lease,
+    Move,
     Outcome,
     QueueStats,
     QueueUnavailable,
@@ -37,12 +38,12 @@ from faasd_py_nng.nng import Certificates, LineLost
 from faasd_py_nng.pending import Pending, error_of
 from faasd_py_nng.settings import SpokeOptions
 from faasd_py_nng.transfer import Transfer, is_large
-from faasd_py_nng.wire import Ask, Bye, Failed, Figures, Flush, Malformed, News, Put, Settle, Start, Taken, Value, Welcome
+from faasd_py_nng.wire import Answer, Ask, Bye, Failed, Figures, Flush, Grant, Malformed, News, Put, Settle, Start, Taken, Value, Welcome
 
 log: Final = logging.getLogger("faasd_py.nng.spoke")
 SLOWEST: Final = 1 << 20
 """Bytes per second below which a large body is given up."""
-T = TypeVar("T")
+RELEASE: Final = Verdict(move=Move.RELEASE)
 
 
 class RemoteQueue:
@@ -61,7 +62,8 @@ class RemoteQueue:
         self._link = Link(options, identity, key, certificates, self)
         self._transfer = Transfer(self._link, directory / "bodies")
         self._lanes.link, self._lanes.transfer = self._link, self._transfer
-        self._settling: dict[Entry, trio.Event] = {}
+        self._settling: dict[Entry, Change] = {}
+        self._settlers = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
         self.next_lane = self._lanes.next_lane
         self.leave = self._lanes.leave
@@ -118,6 +120,10 @@ class RemoteQueue:
         """See Spoke."""
         self._lanes.heard(news)
 
+    def granted(self, grants: list[Grant]) -> None:
+        """See Spoke."""
+        self._lanes.granted(grants)
+
     def figures(self, figures: Figures) -> None:
         """See Spoke."""
         self._board.told(figures)
@@ -148,29 +154,34 @@ class RemoteQueue:
         limit = self._capabilities.max_body
         if limit is not None and call.size > limit + len(call.headers) + len(call.target):
             raise BadOption(f"the hub takes bodies of at most {limit} bytes")
-        with trio.move_on_after(patience):
-            answer = await self._put(call, again=again, ordered=ordered)
-            accepted = Accepted(id=answer.id, call_id=answer.call_id, duplicate=answer.duplicate)
-            if isinstance(call.body, Spooled) and not answer.duplicate:
-                self._transfer.remove(call.body.path)
-            return accepted
-        raise QueueUnavailable(f"the hub at {self._options.hub} did not confirm in time")
+        if is_large(call.body):
+            answer = await self._put_large(call, patience, again=again, ordered=ordered)
+        else:
+            answer = await self._put(call, patience, again=again, ordered=ordered)
+        if not isinstance(answer, Taken):
+            raise error_of(answer)
+        if isinstance(call.body, Spooled) and not answer.duplicate:
+            self._transfer.remove(call.body.path)
+        return Accepted(id=answer.id, call_id=answer.call_id, duplicate=answer.duplicate)
 
-    async def _put(self, call: Call, *, again: bool, ordered: bool) -> Taken:
-        large = is_large(call.body)
-        sent = msgspec.structs.replace(call, body=b"") if large else call
-        file = isinstance(call.body, Spooled)
-        while True:
-            upload = await self._transfer.upload(call.body) if large else 0
-            size = sent.size + 256
-            pending = self._link.submit(
-                lambda number: Put(number, sent, upload, file, again), size, ordered=ordered  # noqa: B023 - at once
-            )  # fmt: skip
-            answer = await self._answer(pending)
-            if isinstance(answer, Taken):
-                return answer
-            if not isinstance(answer, Failed) or answer.kind != "upload":
-                raise error_of(answer) if isinstance(answer, Failed) else QueueUnavailable("the hub answers oddly")
+    async def _put(
+        self, call: Call, patience: float, *, again: bool, ordered: bool, upload: int = 0, file: bool = False
+    ) -> object:
+        pending = self._link.submit(
+            lambda number: Put(number, call, upload, file, again), call.size + 256, ordered=ordered, patience=patience
+        )  # fmt: skip
+        return await self._answer(pending)
+
+    async def _put_large(self, call: Call, patience: float, *, again: bool, ordered: bool) -> object:
+        """The body first; once more, when the hub has lost it meanwhile."""
+        sent, file = msgspec.structs.replace(call, body=b""), isinstance(call.body, Spooled)
+        with trio.move_on_after(patience):
+            while True:
+                upload = await self._transfer.upload(call.body)
+                answer = await self._put(sent, patience, again=again, ordered=ordered, upload=upload, file=file)
+                if not isinstance(answer, Failed) or answer.kind != "upload":
+                    return answer
+        return None
 
     async def _answer(self, pending: Pending) -> object:
         """The answer; if nobody waits for it any more, it is withdrawn."""
@@ -190,12 +201,11 @@ class RemoteQueue:
         if entry.lost:
             raise QueueUnavailable("the hub has given the call to others")
         entry.phase = Phase.STARTED
-        answer: object = None
-        with trio.move_on_after(float(self._options.put_timeout)):
-            answer = await self._answer(self._link.submit(lambda number: Start(number, entry.number)))
-        if answer is None or isinstance(answer, Failed):
+        patience = float(self._options.put_timeout)
+        answer = await self._answer(self._link.submit(lambda number: Start(number, entry.number), patience=patience))
+        if isinstance(answer, Failed):
             entry.phase = Phase.HELD
-            raise QueueUnavailable(answer.text if isinstance(answer, Failed) else "the hub did not confirm in time")
+            raise QueueUnavailable(answer.text)
 
     async def settle(
         self, lease: Lease, verdict: Verdict, outcome: Outcome | None = None, callback: Call | None = None
@@ -208,12 +218,14 @@ class RemoteQueue:
             log.warning("call %s: the hub has given it to others, what became of it here is dropped", entry.id)
             self._lanes.over(entry)
             return
-        change = Change(entry.lane, verdict.move, entry.size)
+        self._settling[entry] = change = Change(entry.lane, verdict.move, entry.size)
         self._board.expect(change)
-        self._settling[entry] = trio.Event()
-        assert self._nursery is not None  # noqa: S101 - an open queue runs
         outcome = self._bounded(outcome)
-        self._nursery.start_soon(self._settle, entry, change, verdict, outcome, callback)
+        if (outcome is not None and is_large(outcome.body)) or (callback is not None and is_large(callback.body)):
+            assert self._nursery is not None  # noqa: S101 - an open queue runs
+            self._nursery.start_soon(self._settle_large, entry, verdict, outcome, callback)
+        else:
+            self._settle(entry, verdict, outcome, callback)
         await trio.lowlevel.checkpoint()
 
     def _bounded(self, outcome: Outcome | None) -> Outcome | None:
@@ -223,43 +235,62 @@ class RemoteQueue:
         size = outcome.size or (outcome.body.size if isinstance(outcome.body, Spooled) else len(outcome.body))
         return msgspec.structs.replace(outcome, body=b"", complete=False, size=size)
 
-    async def _settle(
-        self, entry: Entry, change: Change, verdict: Verdict, outcome: Outcome | None, callback: Call | None
+    def _settle(
+        self,
+        entry: Entry,
+        verdict: Verdict,
+        outcome: Outcome | None,
+        callback: Call | None,
+        uploads: tuple[int, int] = (0, 0),
+        file: str = "",
+    ) -> None:
+        """Tell the hub; `file` holds the callback's body, which is the hub's afterwards."""
+
+        def confirmed(answer: Answer) -> None:
+            if isinstance(answer, Failed):
+                log.warning("call %s: the hub does not take its end: %s", entry.id, answer.text)
+            self._confirmed(entry, file)
+
+        self._link.submit(
+            lambda number: Settle(
+                number, entry.number, verdict.move, verdict.reason[:512], verdict.wait, outcome, uploads[0],
+                callback, uploads[1], bool(file),
+            ),
+            512 + _size(outcome) + (0 if callback is None else callback.size),
+            then=confirmed,
+        )  # fmt: skip
+
+    def _confirmed(self, entry: Entry, file: str) -> None:
+        self._board.confirmed(self._settling.pop(entry))
+        self._lanes.over(entry)
+        if file:
+            self._transfer.remove(file)
+        if self._settlers:
+            self._settlers.unpark_all()
+
+    async def _settle_large(
+        self, entry: Entry, verdict: Verdict, outcome: Outcome | None, callback: Call | None
     ) -> None:
         """In the queue's own task: what a worker has settled is settled, also when the worker is gone."""
-        file: Spooled | None = None
+        uploads, file = [0, 0], ""
         try:
-            outcome_upload = callback_upload = 0
             if outcome is not None and is_large(outcome.body):
-                outcome_upload = await self._transfer.upload(outcome.body)
+                uploads[0] = await self._transfer.upload(outcome.body)
                 outcome = msgspec.structs.replace(outcome, body=b"")
             if callback is not None and is_large(callback.body):
-                file = callback.body if isinstance(callback.body, Spooled) else None
-                callback_upload = await self._transfer.upload(callback.body)
+                file = callback.body.path if isinstance(callback.body, Spooled) else ""
+                uploads[1] = await self._transfer.upload(callback.body)
                 callback = msgspec.structs.replace(callback, body=b"")
-            pending = self._link.submit(
-                lambda number: Settle(
-                    number, entry.number, verdict.move, verdict.reason[:512], verdict.wait, outcome, outcome_upload,
-                    callback, callback_upload, file is not None,
-                ),
-                256 + (0 if outcome is None else len(outcome.body) + len(outcome.headers)) + (callback.size if callback else 0),  # type: ignore[arg-type]
-            )  # fmt: skip
-            await pending.done.wait()
-            if isinstance(pending.answer, Failed):
-                log.warning("call %s: the hub does not take its end: %s", entry.id, pending.answer.text)
         except QueueUnavailable as error:
-            log.error("call %s: its end cannot be told to the hub: %s", entry.id, error)
-        finally:
-            self._board.confirmed(change)
-            self._lanes.over(entry)
-            self._settling.pop(entry).set()
-            if file is not None:
-                self._transfer.remove(file.path)
+            log.error("call %s: its end cannot be told to the hub, it will run again: %s", entry.id, error)
+            verdict, outcome, callback, uploads = RELEASE, None, None, [0, 0]
+        self._settle(entry, verdict, outcome, callback, (uploads[0], uploads[1]), file)
 
     async def _settled(self) -> None:
         """Until everything settled so far is confirmed."""
-        for event in list(self._settling.values()):
-            await event.wait()
+        waiting = list(self._settling)
+        while any(entry in self._settling for entry in waiting):
+            await self._settlers.park()
 
     async def flush(self) -> None:
         """See `Queue.flush`.
@@ -351,6 +382,12 @@ def _held(lease: Lease) -> Entry:
     if not isinstance(entry, Entry) or entry.phase not in {Phase.HELD, Phase.STARTED}:
         raise IllegalMove("cannot settle or start a lease that is settled already")
     return entry
+
+
+def _size(outcome: Outcome | None) -> int:
+    if outcome is None or not isinstance(outcome.body, bytes):
+        return 0
+    return len(outcome.body) + len(outcome.headers)
 
 
 def _which(which: Filter) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from faasd_py_nng.wire import CHUNK, INLINE, Answer, Figures, Grant, Hello, News
 MOST_REQUESTS: Final = 24
 """Messages of one spoke that are in hand at once; it sends fewer."""
 MOST_UPLOADS: Final = 32
-SMALL: Final = 256
-"""Up to so many lanes the figures go with every answer, beyond that only with the clock."""
+MOST_LANES: Final = 512
+"""Lanes whose figures go with one message; the others' go with the next."""
 
 
 class Held(msgspec.Struct, eq=False):
@@ -89,6 +89,7 @@ class Session:
         self.turns = Turns()
         self.heard = trio.current_time()
         self.requests = 0
+        self.frames = 0
         self.held: dict[int, Held] = {}
         self.mine: dict[str, int] = {}
         self.answers: dict[int, Slot] = {}
@@ -178,9 +179,14 @@ class Session:
 
     # -- news
 
+    def wants(self, lane: str) -> bool:
+        """It may serve the lane, and does not know that it has calls."""
+        known = lane in self._announced or lane in self.feeds
+        return not known and self.pipe is not None and self.may_serve(lane)
+
     def announce(self, lane: str) -> None:
         """The lane has calls; told once until the spoke has left it."""
-        if self.pipe is not None and lane not in self._announced and lane not in self.feeds:
+        if self.wants(lane):
             self._announced.add(lane)
             self._ready[lane] = None
             self.ring()
@@ -193,18 +199,24 @@ class Session:
         """There is something to tell."""
         return bool(self._grants or self._ready or self.recall > self._recall_told)
 
-    def news(self, stats: QueueStats, trouble: str | None) -> News:
+    def news(self, stats: QueueStats | None, trouble: str | None) -> News:
         """What is to be told now, as far as it fits into one message."""
+        grants = self.take_grants(CHUNK)
+        ready, self._ready = list(self._ready), {}
+        self._recall_told = self.recall if not self._grants else self._recall_told
+        figures = None if stats is None else self.figures(stats, trouble)
+        return News(grants, ready, self._recall_told, figures)
+
+    def take_grants(self, room: int) -> list[Grant]:
+        """Those that fit into so many bytes; one goes in any case."""
         size = count = 0
         for grant in self._grants:
             size += grant.call.size + 512
-            if count and size > CHUNK:
+            if count and size > room:
                 break
             count += 1
         grants, self._grants = self._grants[:count], self._grants[count:]
-        ready, self._ready = list(self._ready), {}
-        self._recall_told = self.recall if not self._grants else self._recall_told
-        return News(grants, ready, self._recall_told, self.figures(stats, trouble))
+        return grants
 
     def differs(self, stats: QueueStats, trouble: str | None) -> bool:
         """The spoke's figures are not these."""
@@ -223,7 +235,7 @@ class Session:
             now = self._of(name, stats)
             if now != self._sent.get(name):
                 changed[name] = self._sent[name] = now
-            if len(changed) >= 2 * SMALL:
+            if len(changed) >= MOST_LANES:
                 break
         for name in [name for name in self._sent if name not in stats.lanes]:
             changed[name] = None

@@ -277,6 +277,7 @@ class Answers(Array, frozen=True, tag=4):
 
     answers: list[Answer]
     figures: Figures | None
+    grants: list[Grant] = []
 
 
 class News(Array, frozen=True, tag=5):
