@@ -107,7 +107,7 @@ async def test_a_password_and_tls(bench_on, tmp_path):
 async def test_a_server_without_jetstream(bench_on, tmp_path):
     """Said, not waited for without end."""
     async with open_server(tmp_path / "nats") as server:
-        with trio.fail_after(10), pytest.raises(QueueUnavailable, match="JetStream"):
+        with trio.fail_after(10), pytest.raises(QueueUnavailable, match="JetStream is not switched on"):
             async with bench_on(server.url).open():
                 pass
 

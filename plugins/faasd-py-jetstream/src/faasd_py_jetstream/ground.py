@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
+import trio
 
 from faasd_py.api import QueueBroken, QueueSettings, QueueUnavailable
 from faasd_py_jetstream.api import NO_STORAGE, Api, ApiError
@@ -20,6 +21,8 @@ from faasd_py_natsclient import AuthRefused, BadServer, Client, Closed, ConnectF
 log: Final = logging.getLogger("faasd_py_jetstream")
 NEEDED: Final = (2, 11)
 """The server that first had a time to live for each message."""
+PATIENCE: Final = 30.0
+"""Seconds that a cluster has to elect its leaders when a daemon starts."""
 MODERN: Final = (2, 12)
 """The server that first had messages at a given time, and several in one transaction."""
 
@@ -62,7 +65,7 @@ async def open_ground(
                 Names(options.prefix, options.namespace), options, settings, clock,
                 _version(client) >= MODERN,
             )  # fmt: skip
-            await prepare(ground)
+            await _prepare_patiently(ground)
             yield ground
     except (AuthRefused, BadServer, Closed) as error:
         raise QueueBroken(f"queue.options: NATS at {', '.join(options.servers)}: {error}") from error
@@ -72,6 +75,27 @@ async def open_ground(
 
 def _version(client: Client) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", client.server_info.version)[:2])
+
+
+async def _prepare_patiently(ground: Ground) -> None:
+    """As `prepare`, with patience for a cluster that has just started and elects its leaders.
+
+    A server that has no JetStream of its own may reach another's; when it does not, that is told soon.
+    """
+    own = ground.client.server_info.jetstream
+    deadline = trio.current_time() + (PATIENCE if own else 0)
+    while True:
+        try:
+            return await prepare(ground)
+        except QueueUnavailable as error:
+            if not own and not isinstance(error, ApiError):
+                raise QueueUnavailable(
+                    "queue.options.servers: JetStream is not switched on at this NATS server"
+                ) from error
+            if trio.current_time() >= deadline:
+                raise
+            log.warning("JetStream is not ready: %s", error)
+        await trio.sleep(0.5)
 
 
 async def prepare(ground: Ground) -> None:
