@@ -1,4 +1,4 @@
-"""The front door for plug-in authors: all that a plug-in imports from the daemon, besides `faasd_py.testing`."""
+"""All that a plug-in imports from the daemon, besides `faasd_py.testing`."""
 
 from faasd_py.config import QueueSettings
 from faasd_py.core.call import Body, Call, Lease, Spooled

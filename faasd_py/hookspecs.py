@@ -1,4 +1,4 @@
-"""The doorbell: what a plug-in may implement. Hooks are synchronous and register factories; opening is theirs.
+"""What a plug-in may implement. Hooks are synchronous and register factories; opening is theirs.
 
 A plug-in is a module named by an entry point of the group `faasd_py`; only those that config.toml names are loaded.
 """
@@ -32,7 +32,7 @@ class QueueSite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuntimeSite(msgspec.Struct, frozen=True, kw_only=True):
-    """What a runtime is opened with: its function, and what the house lends it.
+    """What a runtime is opened with: its function, and what the daemon lends it.
 
     `log` is a `runtime.contract.FunctionLog`; `machinery` is shared by all functions of one daemon and belongs to the
     built-in runtimes.

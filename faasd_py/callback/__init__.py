@@ -1,1 +1,1 @@
-"""The messenger: one URL, one signed POST, and a guard that knows whom it may call."""
+"""Callbacks: one URL, one signed POST, and a guard that knows whom it may call."""

@@ -48,15 +48,6 @@ def is_callback(lane: str) -> bool:
     return lane.startswith(PREFIX)
 
 
-def lane_for(url: str) -> str:
-    """`callback:HOST:PORT`: one lane for each receiver, so that a slow one holds up nobody else.
-
-    Raises:
-        BadOption: the URL cannot be used.
-    """
-    return PREFIX + parse_url(url).netloc
-
-
 def build(url: str, done: Finished, *, now: float) -> Call:
     """The callback, ready for the queue; its body is the function's whole answer.
 

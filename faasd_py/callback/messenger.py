@@ -1,4 +1,4 @@
-"""The messenger: one callback, one signed POST to the URL it is for, or a call inside the house when that is us."""
+"""The messenger: one callback, one signed POST to the URL it is for, or a call inside the daemon when that is us."""
 
 from __future__ import annotations
 

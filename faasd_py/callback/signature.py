@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import hmac
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final
 
@@ -50,10 +50,3 @@ class Signer:
     def value(self) -> bytes:
         """The field's value, when the body is complete."""
         return b" ".join(b"v1," + b64encode(mac.digest()) for mac in self._macs)
-
-
-def sign(secrets: Sequence[bytes], message: str, timestamp: int, body: bytes) -> bytes:
-    """The value of `webhook-signature` for a whole body."""
-    signer = Signer(secrets, message, timestamp)
-    signer.update(body)
-    return signer.value()

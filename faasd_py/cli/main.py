@@ -15,7 +15,6 @@ from faasd_py.cli.parser import make_parser
 from faasd_py.cli.streams import open_standard_streams
 from faasd_py.core.errors import ConfigError, FaasdError, PluginError
 
-OK: Final = 0
 FAILED: Final = 1
 WRONG: Final = 2
 INTERRUPTED: Final = 130

@@ -1,4 +1,4 @@
-"""The desk: quart-trio on hypercorn behind private unix sockets, never on the data path.
+"""The control plane: quart-trio on hypercorn behind private unix sockets, never on the data path.
 
 control.sock   what the door proxies to: /healthz and /metrics
 admin.sock     what the CLI talks to, trusted by the file's permissions: calls, queue, functions, reload

@@ -27,12 +27,12 @@ import msgspec
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from faasd_py.control import desk, express, query
+from faasd_py.control import operations, query, rendering
+from faasd_py.control.bare_app import bare_app
 from faasd_py.control.bodies import body_response
-from faasd_py.control.desk import Refused
-from faasd_py.control.frame import bare_app
-from faasd_py.control.house import House
-from faasd_py.control.outliving import outliving
+from faasd_py.control.daemon import Daemon
+from faasd_py.control.detached import detached
+from faasd_py.control.operations import Refused
 from faasd_py.control.views import CallList, Count, Problem
 from faasd_py.core.errors import CallerError, QueueError
 
@@ -41,98 +41,98 @@ BATCH: Final = 1000
 _log: Final = logging.getLogger("faasd_py.control")
 
 
-def create_admin(house: House) -> QuartTrio:
+def create_admin(daemon: Daemon) -> QuartTrio:
     """The app for `admin.sock`."""
     app = bare_app("admin")
     app.register_error_handler(Refused, _refused)
     app.register_error_handler(CallerError, _caller)
     app.register_error_handler(QueueError, _queue_error)
-    _calls(app, house)
-    _many(app, house)
-    _bodies(app, house)
-    _daemon(app, house)
+    _calls(app, daemon)
+    _many(app, daemon)
+    _bodies(app, daemon)
+    _daemon(app, daemon)
     return app
 
 
-def _calls(app: QuartTrio, house: House) -> None:
+def _calls(app: QuartTrio, daemon: Daemon) -> None:
     @app.get("/system/calls")
     async def listing() -> Response:
-        asked = _asked(house, ("state", "function", "limit", "before"), PAGE)
-        records = await desk.listing(house.queue, asked)
+        asked = _asked(daemon, ("state", "function", "limit", "before"), PAGE)
+        records = await operations.listing(daemon.queue, asked)
         last = records[-1].id if len(records) == asked.limit else None
-        return _json(CallList(calls=[express.call_view(record) for record in records], next=last))
+        return _json(CallList(calls=[rendering.call_view(record) for record in records], next=last))
 
     @app.get("/system/calls/<path:call>")
     async def show(call: str) -> Response:
-        return _json(express.call_view(await desk.find(house.queue, call)))
+        return _json(rendering.call_view(await operations.find(daemon.queue, call)))
 
     @app.delete("/system/calls/<path:call>")
     async def forget(call: str) -> Response:
-        return _json(await desk.forget(house.queue, call))
+        return _json(await operations.forget(daemon.queue, call))
 
     @app.post("/system/calls/<path:call>/requeue")
     async def requeue(call: str) -> Response:
-        return _json(await desk.requeue(house.queue, call))
+        return _json(await operations.requeue(daemon.queue, call))
 
     @app.post("/system/calls/<path:call>/cancel")
     async def cancel(call: str) -> Response:
-        return _json(await desk.cancel(house.queue, house.workers, call))
+        return _json(await operations.cancel(daemon.queue, daemon.workers, call))
 
 
-def _many(app: QuartTrio, house: House) -> None:
+def _many(app: QuartTrio, daemon: Daemon) -> None:
     @app.post("/system/calls/requeue")
     async def requeue_all() -> Response:
-        asked = _asked(house, ("function", "before", "limit"), BATCH)
-        return _json(Count(count=await desk.requeue_all(house.queue, asked)))
+        asked = _asked(daemon, ("function", "before", "limit"), BATCH)
+        return _json(Count(count=await operations.requeue_all(daemon.queue, asked)))
 
     @app.post("/system/calls/purge")
     async def purge() -> Response:
-        asked = _asked(house, ("state", "function", "before", "limit"), BATCH)
-        return _json(Count(count=await desk.purge(house.queue, asked)))
+        asked = _asked(daemon, ("state", "function", "before", "limit"), BATCH)
+        return _json(Count(count=await operations.purge(daemon.queue, asked)))
 
 
-def _bodies(app: QuartTrio, house: House) -> None:
+def _bodies(app: QuartTrio, daemon: Daemon) -> None:
     @app.get("/system/calls/<path:call>/request")
     async def put(call: str) -> Response:
-        return _json(express.request_view(await desk.request(house.queue, call)))
+        return _json(rendering.request_view(await operations.request(daemon.queue, call)))
 
     @app.get("/system/calls/<path:call>/request/body")
     async def put_body(call: str) -> Response:
-        return await body_response((await desk.request(house.queue, call)).body)
+        return await body_response((await operations.request(daemon.queue, call)).body)
 
     @app.get("/system/calls/<path:call>/result")
     async def result(call: str) -> Response:
-        return _json(express.result_view(await desk.result(house.queue, call)))
+        return _json(rendering.result_view(await operations.result(daemon.queue, call)))
 
     @app.get("/system/calls/<path:call>/result/body")
     async def result_body(call: str) -> Response:
-        outcome = await desk.result(house.queue, call)
+        outcome = await operations.result(daemon.queue, call)
         if not outcome.complete:
             raise Refused(409, f"the answer's body of {outcome.size} bytes was not kept whole")
         return await body_response(outcome.body)
 
 
-def _daemon(app: QuartTrio, house: House) -> None:
+def _daemon(app: QuartTrio, daemon: Daemon) -> None:
     @app.get("/system/queue")
     async def figures() -> Response:
-        queue, backend = house.queue, house.config.queue.backend
-        view = express.queue_view(backend, queue.capabilities, queue.stats(), queue.trouble(), time.time())
+        queue, backend = daemon.queue, daemon.config.queue.backend
+        view = rendering.queue_view(backend, queue.capabilities, queue.stats(), queue.trouble(), time.time())
         return _json(view)
 
     @app.get("/system/functions")
     async def functions() -> Response:
-        return _json([desk.function_view(function) for function in house.registry.functions()])
+        return _json([operations.function_view(function) for function in daemon.registry.functions()])
 
     @app.post("/system/reload")
     async def reload() -> Response:
-        if reason := await outliving(app, house.reload):
+        if reason := await detached(app, daemon.reload):
             raise Refused(422, reason)
         return _json({"reloaded": True})
 
 
-def _asked(house: House, known: tuple[str, ...], limit: int) -> query.Asked:
+def _asked(daemon: Daemon, known: tuple[str, ...], limit: int) -> query.Selection:
     try:
-        return query.read(request.args, known, house.config.gateway.namespace, limit)
+        return query.read(request.args, known, daemon.config.gateway.namespace, limit)
     except ValueError as error:
         raise Refused(400, str(error)) from None
 

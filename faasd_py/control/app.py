@@ -10,28 +10,28 @@ import trio
 from quart import Response
 from quart_trio import QuartTrio
 
-from faasd_py.control.frame import bare_app
-from faasd_py.control.house import House
+from faasd_py.control.bare_app import bare_app
+from faasd_py.control.daemon import Daemon
 from faasd_py.observe.page import CONTENT_TYPE
 
 TEXT: Final = "text/plain; charset=utf-8"
 
 
-def create_app(house: House) -> QuartTrio:
+def create_app(daemon: Daemon) -> QuartTrio:
     """The app for `control.sock`."""
     app = bare_app("control")
 
     @app.get("/healthz")
     async def healthz() -> Response:
-        reason = house.health()
+        reason = daemon.health()
         if reason is None:
             return Response("OK", 200, content_type=TEXT)
         return Response(f"{reason}\n", 503, content_type=TEXT)
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        replicas = {function.label: function.runtime.replicas() for function in house.registry.functions()}
-        render = partial(house.metrics.render, house.queue.stats(), replicas, now=time.time())
+        replicas = {function.label: function.runtime.replicas() for function in daemon.registry.functions()}
+        render = partial(daemon.metrics.render, daemon.queue.stats(), replicas, now=time.time())
         # a page of many functions takes tens of milliseconds: calls go on meanwhile
         page = await trio.to_thread.run_sync(render)
         return Response(page, 200, content_type=CONTENT_TYPE)

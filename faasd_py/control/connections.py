@@ -78,7 +78,7 @@ class Connections:
             self._empty.set()
 
     async def _break_off(self) -> None:
-        """Close what is left when the house is cancelled: sends to a client who does not read heed nothing else."""
+        """Close what is left when the daemon is cancelled: sends to a client who does not read heed nothing else."""
         try:
             await self._empty.wait()
         finally:

@@ -15,14 +15,14 @@ MAX_LIMIT: Final = 1000
 STATES: Final = tuple(state.name.lower() for state in State)
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Selection(msgspec.Struct, frozen=True):
     """Which calls, and how many at most."""
 
     which: Filter
     limit: int
 
 
-def read(query: Mapping[str, str], known: Collection[str], namespace: str, limit: int) -> Asked:
+def read(query: Mapping[str, str], known: Collection[str], namespace: str, limit: int) -> Selection:
     """The filter and the limit of a query; parameters that are not among `known` are refused.
 
     Raises:
@@ -36,7 +36,7 @@ def read(query: Mapping[str, str], known: Collection[str], namespace: str, limit
         state=_state(query.get("state")),
         before=query.get("before") or None,
     )
-    return Asked(which, _limit(query.get("limit"), limit))
+    return Selection(which, _limit(query.get("limit"), limit))
 
 
 def _lane(function: str | None, namespace: str) -> str | None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from faasd_py.control.house import House
-from faasd_py.control.private import private_socket
+from faasd_py.control.daemon import Daemon
+from faasd_py.control.private_socket import private_socket
 
 if TYPE_CHECKING:
     from faasd_py.control.connections import Connections
@@ -24,7 +24,7 @@ Stop = Callable[[], Awaitable[None]]
 
 
 async def serve_control(
-    house: House,
+    daemon: Daemon,
     directory: Path,
     *,
     stop: Stop = trio.sleep_forever,
@@ -40,16 +40,16 @@ async def serve_control(
     """
     with private_socket(directory / CONTROL) as control, private_socket(directory / ADMIN) as admin:
         task_status.started()
-        open_app, admin_app = await trio.to_thread.run_sync(_make, house, abandon_on_cancel=True)
+        open_app, admin_app = await trio.to_thread.run_sync(_make, daemon, abandon_on_cancel=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(open_app.serve, control, stop)
             nursery.start_soon(admin_app.serve, admin, stop)
 
 
-def _make(house: House) -> tuple[Connections, Connections]:
+def _make(daemon: Daemon) -> tuple[Connections, Connections]:
     """Both apps; here, and in a thread, the framework is imported."""
     from faasd_py.control.admin import create_admin  # noqa: PLC0415
     from faasd_py.control.app import create_app  # noqa: PLC0415
     from faasd_py.control.connections import Connections  # noqa: PLC0415
 
-    return Connections(create_app(house)), Connections(create_admin(house))
+    return Connections(create_app(daemon)), Connections(create_admin(daemon))

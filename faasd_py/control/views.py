@@ -39,7 +39,7 @@ class AttemptView(View, frozen=True, kw_only=True):
 
 
 class CallView(View, frozen=True, kw_only=True):
-    """A call as it stands in the books. Times are RFC 3339 in UTC; sizes are bytes."""
+    """A call as it stands in the queue. Times are RFC 3339 in UTC; sizes are bytes."""
 
     id: str
     call_id: str

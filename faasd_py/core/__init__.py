@@ -1,1 +1,1 @@
-"""Pure. The nouns, the tables and the sums of the house; nothing here awaits, reads a clock or opens anything."""
+"""Pure. The nouns, the tables and the sums of the daemon; nothing here awaits, reads a clock or opens anything."""

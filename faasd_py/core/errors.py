@@ -1,4 +1,4 @@
-"""Pure. Every error the house raises, sorted by whose fault it is.
+"""Pure. Every error the daemon raises, sorted by whose fault it is.
 
 FaasdError
 ├─ CallerError             the request was wrong: a 4xx with one sentence

@@ -1,7 +1,7 @@
-"""The hall: opens every room in order and closes them in reverse. Holds no logic of its own.
+"""The daemon: opens every room in order and closes them in reverse. Holds no logic of its own.
 
 main     signals, locks, sockets, plug-ins, then the rooms as nested `async with`
-house    the rooms side by side: serve, drain, reload, health
+daemon    the rooms side by side: serve, drain, reload, health
 sockets, lock, notify   what a daemon owes its operating system
 """
 

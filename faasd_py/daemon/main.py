@@ -1,4 +1,4 @@
-"""From a configuration file to a running house, and back to nothing: the order of opening is the order of this file."""
+"""From a configuration file to a running daemon, and back to nothing: the order of opening is the order of this file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from faasd_py.config import Config, load
 from faasd_py.core.errors import BootError, ConfigError, FaasdError, PluginError
 from faasd_py.daemon import descriptors
 from faasd_py.daemon.credentials import link_credentials
-from faasd_py.daemon.house import House, Sockets
+from faasd_py.daemon.daemon import Daemon, Sockets
 from faasd_py.daemon.lock import locked
 from faasd_py.daemon.notify import Notifier
 from faasd_py.daemon.sockets import inherit, open_listeners
@@ -66,8 +66,8 @@ async def _live(path: Path, config: Config, loaded: plugins.Plugins, backend: pl
         locked(Path(config.state.runtime_directory)),
         _doors(config) as sockets,
     ):
-        async with _rooms(path, config, loaded, backend, notifier) as house:
-            await house.live(sockets, signals)
+        async with _rooms(path, config, loaded, backend, notifier) as daemon:
+            await daemon.live(sockets, signals)
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def _doors(config: Config) -> Iterator[Sockets]:
 @asynccontextmanager
 async def _rooms(
     path: Path, config: Config, loaded: plugins.Plugins, backend: plugins.Backend, notifier: Notifier
-) -> AsyncIterator[House]:
+) -> AsyncIterator[Daemon]:
     """The rooms that outlive a drain, opened in this order: functions last to go, the queue's books closed before."""
     site = _queue_site(config)
     spool = Spool(site.spool)
@@ -104,7 +104,7 @@ async def _rooms(
         backend.open(site) as queue,
     ):
         await registry.apply(config.functions)
-        yield House(
+        yield Daemon(
             path=path,
             config=config,
             plugins=loaded,
@@ -144,7 +144,7 @@ def _failed(error: BaseException, status: int) -> int:
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
-    """The house's own error, when a group holds nothing else."""
+    """The daemon's own error, when a group holds nothing else."""
     ours, rest = group.split(FaasdError)
     if rest is not None or ours is None:
         return None

@@ -22,7 +22,6 @@ def text(status: int, message: str, *, internal: bytes = b"", retry_after: float
 
 NOT_FOUND: Final[Answer] = text(404, "404 page not found")
 METHOD: Final[Answer] = (405, b"", b"")
-DRAINING: Final[Answer] = text(503, "the gateway is stopping", retry_after=5)
 
 
 def unknown(name: bytes) -> Answer:

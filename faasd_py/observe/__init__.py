@@ -1,1 +1,1 @@
-"""An eye on the house: log, metrics, events. It counts and tells; it changes nothing and raises into nobody."""
+"""Log, metrics, events: what is seen of the daemon. It counts and tells; it changes nothing and raises into nobody."""

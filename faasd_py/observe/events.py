@@ -32,10 +32,6 @@ class Events:
             raise ValueError(f"an observer named {name!r} is subscribed already")
         self._observers[name] = observer
 
-    def unsubscribe(self, name: str) -> None:
-        """Tell it nothing more; a name that is not subscribed is let pass."""
-        self._observers.pop(name, None)
-
     def emit(self, event: str, **facts: Any) -> None:
         """Tell every observer: `{"event": event, "time": seconds since 1970, **facts}`. Never raises an Exception."""
         if not self._observers:
@@ -44,10 +40,10 @@ class Events:
         for name, observer in list(self._observers.items()):
             try:
                 observer(told)
-            except Exception:  # noqa: BLE001  # whatever a guest raises is the guest's
+            except Exception:  # noqa: BLE001  # whatever a plug-in raises is the plug-in's
                 self._failed(name, event)
 
     def _failed(self, name: str, event: str) -> None:
         count = self.failures[name] = self.failures.get(name, 0) + 1
-        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th, …: a broken guest must not fill the log
+        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th, …: a broken observer must not fill the log
             log.warning("observer %s raised on event %s (%d times so far)", name, event, count, exc_info=True)  # noqa: LOG014  # called in an except

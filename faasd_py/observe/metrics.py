@@ -90,7 +90,7 @@ class Metrics:
         self.accepted_by[label] = self.accepted_by.get(label, 0) + 1
 
     def refused(self, reason: str) -> None:
-        """A call was not taken into the queue: `full`, `unavailable`, `rate`, or another word."""
+        """A call was not taken into the queue; `reason` is the name of the error (`QueueFull`, `BadOption`, …)."""
         self.refused_by[reason] = self.refused_by.get(reason, 0) + 1
 
     def render(

@@ -1,1 +1,1 @@
-"""The machines: what turns a request into a function's answer. Knows no lease, retry or callback."""
+"""What turns a request into a function's answer. Knows no lease, retry or callback."""

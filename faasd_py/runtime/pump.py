@@ -13,8 +13,6 @@ from typing import Final
 
 import trio
 
-READ: Final = select.EPOLLIN
-WRITE: Final = select.EPOLLOUT
 _ROUND: Final = 64
 
 
@@ -26,11 +24,11 @@ class Pump:
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._scope = trio.CancelScope(shield=True)
 
-    def add(self, fd: int, callback: Callable[[], None], events: int = READ) -> None:
+    def add(self, fd: int, callback: Callable[[], None]) -> None:
         """Call it whenever `fd` is ready, hung up or broken. Adding twice is fine."""
         if fd in self._callbacks:
             return
-        self._epoll.register(fd, events)
+        self._epoll.register(fd, select.EPOLLIN)
         self._callbacks[fd] = callback
 
     def remove(self, fd: int) -> None:

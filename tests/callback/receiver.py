@@ -8,6 +8,8 @@ from functools import partial
 
 import trio
 
+from faasd_py.callback.signature import Signer
+
 Behaviour = Callable[[trio.abc.Stream, "Request"], Awaitable[None]]
 
 
@@ -119,3 +121,10 @@ async def receiving(behave: Behaviour, host: str = "127.0.0.1", ssl=None) -> Asy
         receiver.port = listener.socket.getsockname()[1]
         yield receiver
         nursery.cancel_scope.cancel()
+
+
+def sign(secrets: list[bytes], message: str, timestamp: int, body: bytes) -> bytes:
+    """What `webhook-signature` must be for a whole body."""
+    signer = Signer(secrets, message, timestamp)
+    signer.update(body)
+    return signer.value()

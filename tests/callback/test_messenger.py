@@ -12,13 +12,12 @@ from trio.testing import MockClock
 
 from faasd_py.callback.guard import own_names
 from faasd_py.callback.messenger import CALLBACK, GUARD, Messenger
-from faasd_py.callback.signature import sign
 from faasd_py.config import CallbackSettings
 from faasd_py.core.call import Call, Spooled
 from faasd_py.core.durations import Duration
 from faasd_py.core.errors import ConfigError, QueueUnavailable
 from faasd_py.core.outcome import Outcome
-from tests.callback.receiver import closes_after, receiving, says, status
+from tests.callback.receiver import closes_after, receiving, says, sign, status
 
 NOW = 1_800_000_000.9
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faasd_py.callback.secrets import load_secrets
-from faasd_py.callback.signature import Signer, read_secret, sign
+from faasd_py.callback.signature import Signer, read_secret
 from faasd_py.core.errors import ConfigError
+from tests.callback.receiver import sign
 
 KNOWN = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

@@ -1,4 +1,4 @@
-"""A house for the desk to sit in: a queue of plain dicts that keeps the contract's moves, and two functions."""
+"""A daemon for the control plane: a queue of plain dicts that keeps the contract's moves, and two functions."""
 
 from __future__ import annotations
 
@@ -201,14 +201,14 @@ async def exchange(path, method, target, body=None):
 
 
 @pytest.fixture
-def house():
+def daemon():
     return FakeHouse()
 
 
 @pytest.fixture
-async def served(house, tmp_path, nursery):
+async def served(daemon, tmp_path, nursery):
     """The control plane in `tmp_path`, stopped by pytest-trio with the nursery."""
-    await nursery.start(serve_control, house, tmp_path)
+    await nursery.start(serve_control, daemon, tmp_path)
     return tmp_path
 
 

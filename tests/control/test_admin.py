@@ -16,14 +16,14 @@ from tests.control.conftest import exchange
 UNABLE = {"inspect": False, "cancel": False, "results": False, "dead_letters": False}
 
 
-def without(house, **abilities):
-    house.queue.capabilities = msgspec.structs.replace(house.queue.capabilities, **abilities)
+def without(daemon, **abilities):
+    daemon.queue.capabilities = msgspec.structs.replace(daemon.queue.capabilities, **abilities)
 
 
-async def test_calls_are_listed_newest_first(admin, house):
+async def test_calls_are_listed_newest_first(admin, daemon):
     """With what matters of each; fields that have no value are absent."""
-    first = house.queue.add()
-    second = house.queue.add(State.DEAD, status=503, attempts=3, reason="attempts")
+    first = daemon.queue.add()
+    second = daemon.queue.add(State.DEAD, status=503, attempts=3, reason="attempts")
     answer = await admin("GET", "/system/calls")
     assert answer.status == 200
     newest, oldest = answer.json["calls"]
@@ -42,10 +42,10 @@ async def test_calls_are_listed_newest_first(admin, house):
     assert "next" not in answer.json
 
 
-async def test_pages(admin, house):
+async def test_pages(admin, daemon):
     """`next` is the `before` of the following page, and absent on the last."""
     for _ in range(5):
-        house.queue.add()
+        daemon.queue.add()
     seen, query = [], "limit=2"
     while True:
         page = (await admin("GET", f"/system/calls?{query}")).json
@@ -53,7 +53,7 @@ async def test_pages(admin, house):
         if "next" not in page:
             break
         query = f"limit=2&before={page['next']}"
-    assert seen == sorted(house.queue.calls, reverse=True)
+    assert seen == sorted(daemon.queue.calls, reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ async def test_pages(admin, house):
         ("state=cancelled", 0),
     ],
 )
-async def test_filters(admin, house, query, count):
+async def test_filters(admin, daemon, query, count):
     """By state and by function; the default namespace is added, and callbacks have lanes of their own."""
-    house.queue.add()
-    house.queue.add(State.DEAD)
-    house.queue.add(State.DEAD, lane="callback:example.org:443")
-    house.queue.add(lane="other.team")
+    daemon.queue.add()
+    daemon.queue.add(State.DEAD)
+    daemon.queue.add(State.DEAD, lane="callback:example.org:443")
+    daemon.queue.add(lane="other.team")
     answer = await admin("GET", f"/system/calls?{query}")
     assert len(answer.json["calls"]) == count
 
@@ -106,10 +106,10 @@ async def test_bad_queries(admin, target, sentence):
     assert (answer.status, answer.json) == (400, {"error": sentence})
 
 
-async def test_one_call_with_its_history(admin, house):
+async def test_one_call_with_its_history(admin, daemon):
     """Found by queue id and by the caller's X-Call-Id."""
     history = (Attempt(number=1, started_at=1_700_000_000.5, duration=0.25, status=503, reason="status"),)
-    call = house.queue.add(State.DELAYED, due_at=1_700_000_100.0, history=history, priority=3)
+    call = daemon.queue.add(State.DELAYED, due_at=1_700_000_100.0, history=history, priority=3)
     for name in (call, "call-1"):
         shown = (await admin("GET", f"/system/calls/{name}")).json
         assert shown["id"] == call
@@ -146,35 +146,35 @@ async def test_unknown_calls(admin, method, path):
 
 
 @pytest.mark.parametrize("state", [State.READY, State.DELAYED, State.DEAD])
-async def test_cancel_what_waits(admin, house, state):
-    """It is cancelled in the books."""
-    call = house.queue.add(state)
+async def test_cancel_what_waits(admin, daemon, state):
+    """It is cancelled in the queue."""
+    call = daemon.queue.add(state)
     answer = await admin("POST", f"/system/calls/{call}/cancel")
     assert (answer.status, answer.json) == (200, {"id": call, "state": "cancelled"})
-    assert house.queue.calls[call].state is State.CANCELLED
+    assert daemon.queue.calls[call].state is State.CANCELLED
 
 
-async def test_cancel_what_runs(admin, house):
+async def test_cancel_what_runs(admin, daemon):
     """The worker that has it is asked; if it is just finishing, that is a 409."""
-    call = house.queue.add(State.LEASED)
-    house.workers.running.add(call)
+    call = daemon.queue.add(State.LEASED)
+    daemon.workers.running.add(call)
     assert (await admin("POST", f"/system/calls/{call}/cancel")).status == 200
-    house.workers.running.clear()
+    daemon.workers.running.clear()
     answer = await admin("POST", f"/system/calls/{call}/cancel")
     assert (answer.status, answer.json) == (409, {"error": f"call {call} is finishing just now"})
 
 
 @pytest.mark.parametrize("state", [State.DONE, State.CANCELLED])
-async def test_cancel_what_is_over(admin, house, state):
+async def test_cancel_what_is_over(admin, daemon, state):
     """409 with what it is."""
-    call = house.queue.add(state)
+    call = daemon.queue.add(state)
     answer = await admin("POST", f"/system/calls/{call}/cancel")
     assert (answer.status, answer.json) == (409, {"error": f"call {call} is {state.name.lower()} already"})
 
 
-async def test_requeue(admin, house):
+async def test_requeue(admin, daemon):
     """A dead call is ready again; any other is a 409 with what it is."""
-    dead, done, running = (house.queue.add(state) for state in (State.DEAD, State.DONE, State.LEASED))
+    dead, done, running = (daemon.queue.add(state) for state in (State.DEAD, State.DONE, State.LEASED))
     assert (await admin("POST", f"/system/calls/{dead}/requeue")).json == {"id": dead, "state": "ready"}
     answer = await admin("POST", f"/system/calls/{done}/requeue")
     assert (answer.status, answer.json["error"]) == (
@@ -185,34 +185,34 @@ async def test_requeue(admin, house):
     assert answer.json["error"] == f"call {running} is running: only dead calls can be requeued"
 
 
-async def test_forget(admin, house):
+async def test_forget(admin, daemon):
     """One call is removed with its result; not while it runs."""
-    dead, running = house.queue.add(State.DEAD), house.queue.add(State.LEASED)
+    dead, running = daemon.queue.add(State.DEAD), daemon.queue.add(State.LEASED)
     assert (await admin("DELETE", f"/system/calls/{dead}")).json == {"id": dead, "state": "gone"}
-    assert list(house.queue.calls) == [running]
+    assert list(daemon.queue.calls) == [running]
     answer = await admin("DELETE", f"/system/calls/{running}")
     assert (answer.status, answer.json["error"]) == (409, f"call {running} is running: cancel it first")
 
 
-async def test_requeue_many(admin, house):
+async def test_requeue_many(admin, daemon):
     """All dead ones that match, up to limit; the count says how many."""
     for lane in ("one.openfaas-fn", "two.openfaas-fn"):
         for state in (State.DEAD, State.DEAD, State.DONE):
-            house.queue.add(state, lane=lane)
+            daemon.queue.add(state, lane=lane)
     assert (await admin("POST", "/system/calls/requeue?function=one")).json == {"count": 2}
     assert (await admin("POST", "/system/calls/requeue?limit=1")).json == {"count": 1}
     assert (await admin("POST", "/system/calls/requeue")).json == {"count": 1}
     assert (await admin("POST", "/system/calls/requeue")).json == {"count": 0}
 
 
-async def test_purge_many(admin, house):
+async def test_purge_many(admin, daemon):
     """By state or function, never what runs."""
     for state in (State.DEAD, State.DONE, State.READY, State.LEASED):
-        house.queue.add(state)
+        daemon.queue.add(state)
     assert (await admin("POST", "/system/calls/purge?state=dead")).json == {"count": 1}
     assert (await admin("POST", "/system/calls/purge?function=resize&limit=1")).json == {"count": 1}
     assert (await admin("POST", "/system/calls/purge?function=resize")).json == {"count": 1}
-    assert [record.state for record in house.queue.calls.values()] == [State.LEASED]
+    assert [record.state for record in daemon.queue.calls.values()] == [State.LEASED]
 
 
 @pytest.mark.parametrize(
@@ -223,18 +223,18 @@ async def test_purge_many(admin, house):
         ("?state=leased", "state: calls that run cannot be purged: cancel them first"),
     ],
 )
-async def test_purge_wants_to_know_what(admin, house, query, sentence):
+async def test_purge_wants_to_know_what(admin, daemon, query, sentence):
     """A slip must not empty the queue."""
-    house.queue.add()
+    daemon.queue.add()
     answer = await admin("POST", f"/system/calls/purge{query}")
     assert (answer.status, answer.json) == (400, {"error": sentence})
-    assert house.queue.calls
+    assert daemon.queue.calls
 
 
-async def test_the_request_as_it_was_put(admin, house):
+async def test_the_request_as_it_was_put(admin, daemon):
     """Method, target, fields and body; what proves who the client is stays hidden."""
-    call = house.queue.add()
-    house.queue.requests[call] = Call(
+    call = daemon.queue.add()
+    daemon.queue.requests[call] = Call(
         lane="resize.openfaas-fn",
         target=b"/a?b=c",
         headers=b"Content-Type: text/plain\r\nAuthorization: Basic c2VjcmV0\r\nX-A: \xe9\r\n",
@@ -256,11 +256,11 @@ async def test_the_request_as_it_was_put(admin, house):
     assert (raw.body, raw.headers["content-type"]) == (b"\x00body", "application/octet-stream")
 
 
-async def test_a_spooled_body_is_streamed(admin, house, tmp_path):
+async def test_a_spooled_body_is_streamed(admin, daemon, tmp_path):
     """It is not put into the JSON, but had by its own path; 404 when the file is gone by then."""
-    call, path = house.queue.add(), tmp_path / "body"
+    call, path = daemon.queue.add(), tmp_path / "body"
     path.write_bytes(bytes(range(256)) * 8192)
-    house.queue.requests[call] = Call(lane="a.b", body=Spooled(str(path), 256 * 8192))
+    daemon.queue.requests[call] = Call(lane="a.b", body=Spooled(str(path), 256 * 8192))
     shown = (await admin("GET", f"/system/calls/{call}/request")).json
     assert shown["size"] == 256 * 8192
     assert "body" not in shown
@@ -272,17 +272,17 @@ async def test_a_spooled_body_is_streamed(admin, house, tmp_path):
     assert (answer.status, answer.json["error"]) == (404, "the body is no longer kept")
 
 
-async def test_a_request_that_is_no_longer_kept(admin, house):
+async def test_a_request_that_is_no_longer_kept(admin, daemon):
     """The record is there, the request is not."""
-    call = house.queue.add(State.DONE)
+    call = daemon.queue.add(State.DONE)
     answer = await admin("GET", f"/system/calls/{call}/request")
     assert (answer.status, answer.json["error"]) == (404, f"the request of call {call} is no longer kept")
 
 
-async def test_the_result(admin, house):
+async def test_the_result(admin, daemon):
     """Status, fields, timing and body of the last answer."""
-    call = house.queue.add(State.DONE)
-    house.queue.results[call] = Outcome(
+    call = daemon.queue.add(State.DONE)
+    daemon.queue.results[call] = Outcome(
         status=200,
         headers=b"Content-Type: text/plain\r\nSet-Cookie: a=b\r\n",
         body=b"done",
@@ -302,10 +302,10 @@ async def test_the_result(admin, house):
     assert (await admin("GET", f"/system/calls/{call}/result/body")).body == b"done"
 
 
-async def test_a_result_that_was_not_kept_whole(admin, house):
+async def test_a_result_that_was_not_kept_whole(admin, daemon):
     """The figures are there, the body is not, and who wants it is told."""
-    call = house.queue.add(State.DONE)
-    house.queue.results[call] = Outcome(status=200, size=999_999, complete=False, body=b"part")
+    call = daemon.queue.add(State.DONE)
+    daemon.queue.results[call] = Outcome(status=200, size=999_999, complete=False, body=b"part")
     shown = (await admin("GET", f"/system/calls/{call}/result")).json
     assert shown["complete"] is False
     assert "body" not in shown
@@ -314,9 +314,9 @@ async def test_a_result_that_was_not_kept_whole(admin, house):
     assert answer.json["error"] == "the answer's body of 999999 bytes was not kept whole"
 
 
-async def test_no_result_yet(admin, house):
+async def test_no_result_yet(admin, daemon):
     """404 saying how the call stands."""
-    call = house.queue.add()
+    call = daemon.queue.add()
     answer = await admin("GET", f"/system/calls/{call}/result")
     assert (answer.status, answer.json["error"]) == (404, f"no answer of call {call} is kept (it is waiting)")
 
@@ -335,34 +335,34 @@ async def test_no_result_yet(admin, house):
         ("POST", "calls/purge?state=dead", "this queue cannot show its calls"),
     ],
 )
-async def test_what_a_backend_cannot_do(admin, house, method, target, sentence):
+async def test_what_a_backend_cannot_do(admin, daemon, method, target, sentence):
     """501 with the reason, by its honest capabilities."""
-    call = house.queue.add()
-    without(house, **UNABLE)
+    call = daemon.queue.add()
+    without(daemon, **UNABLE)
     answer = await admin(method, f"/system/{target.replace('ID', call)}")
     assert (answer.status, answer.json) == (501, {"error": sentence})
 
 
-async def test_a_backend_without_forget(admin, house, monkeypatch):
+async def test_a_backend_without_forget(admin, daemon, monkeypatch):
     """A plug-in of before that method says so."""
-    monkeypatch.delattr(type(house.queue), "forget")
-    answer = await admin("DELETE", f"/system/calls/{house.queue.add()}")
+    monkeypatch.delattr(type(daemon.queue), "forget")
+    answer = await admin("DELETE", f"/system/calls/{daemon.queue.add()}")
     assert (answer.status, answer.json["error"]) == (501, "this queue cannot remove single calls")
 
 
-async def test_the_queue_is_in_trouble(admin, house):
+async def test_the_queue_is_in_trouble(admin, daemon):
     """503 with the queue's own sentence."""
-    house.queue.error = QueueUnavailable("the disk is full")
-    answer = await admin("POST", f"/system/calls/{house.queue.add()}/cancel")
+    daemon.queue.error = QueueUnavailable("the disk is full")
+    answer = await admin("POST", f"/system/calls/{daemon.queue.add()}/cancel")
     assert (answer.status, answer.json) == (503, {"error": "the disk is full"})
 
 
-async def test_figures(admin, house):
+async def test_figures(admin, daemon):
     """Depth by state in all and by lane, what the backend can do, and what troubles it."""
-    house.queue.add()
-    house.queue.add(State.DEAD)
-    house.queue.add(State.LEASED, lane="callback:example.org:443")
-    house.queue.reason = "the disk is full"
+    daemon.queue.add()
+    daemon.queue.add(State.DEAD)
+    daemon.queue.add(State.LEASED, lane="callback:example.org:443")
+    daemon.queue.reason = "the disk is full"
     figures = (await admin("GET", "/system/queue")).json
     assert {
         key: figures[key] for key in ("backend", "ready", "leased", "delayed", "dead", "bytes", "trouble")
@@ -380,9 +380,9 @@ async def test_figures(admin, house):
     assert [lane["name"] for lane in figures["lanes"]] == ["callback:example.org:443", "resize.openfaas-fn"]
 
 
-async def test_functions(admin, house):
+async def test_functions(admin, daemon):
     """OpenFaaS' status fields, the mode, and what runs now."""
-    house.metrics.meter("resize.openfaas-fn").begin()
+    daemon.metrics.meter("resize.openfaas-fn").begin()
     resize, remote = (await admin("GET", "/system/functions")).json
     assert resize == {
         "name": "resize",
@@ -399,22 +399,22 @@ async def test_functions(admin, house):
     assert "trouble" not in remote
 
 
-async def test_a_function_that_cannot_be_called(admin, house):
+async def test_a_function_that_cannot_be_called(admin, daemon):
     """It is listed, with the reason."""
-    house.registry.functions()[0].trouble = "there is no program 'x'"
+    daemon.registry.functions()[0].trouble = "there is no program 'x'"
     assert (await admin("GET", "/system/functions")).json[0]["trouble"] == "there is no program 'x'"
 
 
-async def test_reload(admin, house):
+async def test_reload(admin, daemon):
     """200 when the new configuration is in force, 422 with the sentence when the old one stays."""
     assert (await admin("POST", "/system/reload")).json == {"reloaded": True}
-    house.reload_answer = "config.toml: queue.max_dept: there is no such setting"
+    daemon.reload_answer = "config.toml: queue.max_dept: there is no such setting"
     answer = await admin("POST", "/system/reload")
-    assert (answer.status, answer.json) == (422, {"error": house.reload_answer})
-    assert house.reloads == 2
+    assert (answer.status, answer.json) == (422, {"error": daemon.reload_answer})
+    assert daemon.reloads == 2
 
 
-async def test_a_reload_goes_on_when_the_one_who_asked_hangs_up(served, house):
+async def test_a_reload_goes_on_when_the_one_who_asked_hangs_up(served, daemon):
     """Half a reload would be worse than none."""
     begun, may_end, ended = trio.Event(), trio.Event(), trio.Event()
 
@@ -423,7 +423,7 @@ async def test_a_reload_goes_on_when_the_one_who_asked_hangs_up(served, house):
         await may_end.wait()
         ended.set()
 
-    house.reload = reload
+    daemon.reload = reload
     stream = await trio.open_unix_socket(str(served / "admin.sock"))
     await stream.send_all(b"POST /system/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
     with trio.fail_after(20):
@@ -434,21 +434,21 @@ async def test_a_reload_goes_on_when_the_one_who_asked_hangs_up(served, house):
         await ended.wait()
 
 
-async def test_a_reload_that_raises(admin, house, caplog):
-    """A 500 for who asked, a traceback in the log, and the desk is still there."""
+async def test_a_reload_that_raises(admin, daemon, caplog):
+    """A 500 for who asked, a traceback in the log, and the control plane goes on."""
 
     async def reload():
         raise RuntimeError("boo")
 
-    house.reload = reload
+    daemon.reload = reload
     assert (await admin("POST", "/system/reload")).status == 500
     assert "boo" in caplog.text
     assert (await admin("GET", "/system/queue")).status == 200
 
 
-async def test_many_at_once(admin, ask, house):
-    """Fifty people at the desk, each gets what was asked for."""
-    calls = [house.queue.add() for _ in range(25)]
+async def test_many_at_once(admin, ask, daemon):
+    """Fifty ask at once, each gets what was asked for."""
+    calls = [daemon.queue.add() for _ in range(25)]
     answers = {}
 
     async def show(call):
@@ -479,9 +479,9 @@ async def test_wrong_methods(admin, method, target):
     assert (answer.status, answer.body) == (405, b"")
 
 
-async def test_strange_ids(admin, house):
+async def test_strange_ids(admin, daemon):
     """Ids with spaces, slashes and control characters are unknown calls or unknown routes, never a 500."""
-    house.queue.add()
+    daemon.queue.add()
     for text in ("%00", "%20", "..%2f", "a%2fb", "%ff%fe", "x" * 5000, "%0d%0aX-A:%20b"):
         answer = await admin("GET", f"/system/calls/{text}")
         assert answer.status == 404
@@ -489,16 +489,16 @@ async def test_strange_ids(admin, house):
 
 
 @pytest.mark.parametrize("name", ["order/17", "ü ☃", "100%", "?x=1", "#f", "requeue", "purge", "a//b", "a/"])
-async def test_call_ids_of_the_callers_own_making(admin, house, name):
+async def test_call_ids_of_the_callers_own_making(admin, daemon, name):
     """An X-Call-Id is whatever a caller wrote: percent-encoded, it is found all the same."""
-    call = house.queue.add(State.DEAD, call_id=name)
-    house.queue.requests[call] = Call(lane="a.b", body=b"the request")
+    call = daemon.queue.add(State.DEAD, call_id=name)
+    daemon.queue.requests[call] = Call(lane="a.b", body=b"the request")
     given = quote(name, safe="")
     assert (await admin("GET", f"/system/calls/{given}")).json["id"] == call
     assert (await admin("POST", f"/system/calls/{quote(call)}/cancel")).status == 200
 
 
-async def test_a_body_that_nobody_asked_for(admin, house):
+async def test_a_body_that_nobody_asked_for(admin, daemon):
     """It is ignored, also a large one."""
-    call = house.queue.add()
+    call = daemon.queue.add()
     assert (await admin("POST", f"/system/calls/{call}/cancel", b"x" * 100_000)).status == 200

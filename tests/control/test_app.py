@@ -10,12 +10,12 @@ async def test_healthz_when_all_is_well(ask):
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-async def test_healthz_says_why_not(ask, house):
+async def test_healthz_says_why_not(ask, daemon):
     """503 with the reason in one sentence; and 200 again when it is over."""
-    house.ill = "the disk is full"
+    daemon.ill = "the disk is full"
     answer = await ask("GET", "/healthz")
     assert (answer.status, answer.body) == (503, b"the disk is full\n")
-    house.ill = None
+    daemon.ill = None
     assert (await ask("GET", "/healthz")).status == 200
 
 
@@ -40,10 +40,10 @@ async def test_unknown_routes(ask, method, path):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_metrics_is_the_page(ask, house):
-    """The counters of the house, its queue, its replicas."""
-    house.queue.add()
-    meter = house.metrics.meter("resize.openfaas-fn")
+async def test_metrics_is_the_page(ask, daemon):
+    """The counters of the daemon, its queue, its replicas."""
+    daemon.queue.add()
+    meter = daemon.metrics.meter("resize.openfaas-fn")
     meter.begin()
     meter.finish(200, 0.1)
     answer = await ask("GET", "/metrics")
@@ -60,13 +60,13 @@ async def test_nothing_tells_which_framework_answers(ask):
     assert "server" not in (await ask("GET", "/healthz")).headers
 
 
-async def test_a_handler_that_raises_is_a_500_and_the_log_knows(ask, house, caplog):
+async def test_a_handler_that_raises_is_a_500_and_the_log_knows(ask, daemon, caplog):
     """One sentence for the caller, the traceback for the operator, and the next request is served."""
 
     def broken():
         raise RuntimeError("boo")
 
-    house.health = broken
+    daemon.health = broken
     answer = await ask("GET", "/healthz")
     assert (answer.status, answer.body) == (500, b"internal error: see the daemon's log\n")
     assert "GET /healthz failed" in caplog.text

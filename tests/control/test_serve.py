@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import trio
 
-from faasd_py.control.private import private_socket
+from faasd_py.control.private_socket import private_socket
 from faasd_py.control.serve import serve_control
 from faasd_py.core.errors import BootError
 from faasd_py.core.lifecycle import State
@@ -28,21 +28,21 @@ async def test_both_sockets_are_private(served):
         assert stat.S_IMODE(mode) == 0o600
 
 
-async def test_the_sockets_go_with_the_server(house, tmp_path):
+async def test_the_sockets_go_with_the_server(daemon, tmp_path):
     """Nothing is left behind when it is cancelled."""
     async with trio.open_nursery() as nursery:
-        await nursery.start(serve_control, house, tmp_path)
+        await nursery.start(serve_control, daemon, tmp_path)
         assert (await exchange(tmp_path / "control.sock", "GET", "/healthz")).status == 200
         nursery.cancel_scope.cancel()
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_it_can_be_told_to_stop(house, tmp_path):
+async def test_it_can_be_told_to_stop(daemon, tmp_path):
     """`stop` returning ends it by itself, idle connections and all."""
     stop = trio.Event()
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(serve_control, house, tmp_path, stop=stop.wait))
+            await nursery.start(partial(serve_control, daemon, tmp_path, stop=stop.wait))
             assert (await exchange(tmp_path / "control.sock", "GET", "/healthz")).status == 200
             idle = await trio.open_unix_socket(str(tmp_path / "control.sock"))
             stop.set()
@@ -50,26 +50,26 @@ async def test_it_can_be_told_to_stop(house, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_stopped_while_the_framework_is_imported(house, tmp_path):
+async def test_stopped_while_the_framework_is_imported(daemon, tmp_path):
     """Cancelled at once, it leaves at once."""
     with trio.move_on_after(0):
-        await serve_control(house, tmp_path)
+        await serve_control(daemon, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_dead_daemons_socket_is_replaced(house, tmp_path, nursery):
+async def test_a_dead_daemons_socket_is_replaced(daemon, tmp_path, nursery):
     """After kill -9 the files lie there and nobody listens."""
     for name in NAMES:
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(str(tmp_path / name))
-    await nursery.start(serve_control, house, tmp_path)
+    await nursery.start(serve_control, daemon, tmp_path)
     assert (await exchange(tmp_path / "control.sock", "GET", "/healthz")).status == 200
 
 
-async def test_a_living_daemons_socket_is_not_taken(house, served):
+async def test_a_living_daemons_socket_is_not_taken(daemon, served):
     """The second one says so, and the first one goes on."""
     with pytest.raises(BootError, match=r"control.sock: another daemon listens there"):
-        await serve_control(house, served)
+        await serve_control(daemon, served)
     assert (await exchange(served / "control.sock", "GET", "/healthz")).status == 200
 
 
@@ -109,7 +109,7 @@ def test_a_successors_socket_is_left_alone(tmp_path):
 
 
 def test_the_socket_is_closed_in_children(tmp_path):
-    """No function inherits the desk."""
+    """No function inherits the control plane's sockets."""
     with private_socket(tmp_path / "x.sock") as listener:
         assert not os.get_inheritable(listener.fileno())
 
@@ -123,9 +123,9 @@ from faasd_py.control import serve
 async def main():
     async with trio.open_nursery() as nursery:
         made = serve._make
-        def late(house):
+        def late(daemon):
             loaded.append([name for name in ("quart", "hypercorn", "prometheus_client") if name in sys.modules])
-            return made(house)
+            return made(daemon)
         loaded, serve._make = [], late
         with tempfile.TemporaryDirectory() as directory:
             await nursery.start(serve.serve_control, None, Path(directory))
@@ -144,14 +144,14 @@ trio.run(main)
 
 
 @pytest.mark.parametrize("way", ["stop", "cancel"])
-async def test_a_client_that_does_not_read_holds_nothing_up(house, tmp_path, way):
-    """Its answer is in the middle of being sent when the house is to end: it ends all the same, within the grace."""
-    call = house.queue.add(State.DONE)
-    house.queue.results[call] = Outcome(status=200, body=b"x" * 8_000_000, size=8_000_000)
+async def test_a_client_that_does_not_read_holds_nothing_up(daemon, tmp_path, way):
+    """Its answer is in the middle of being sent when the daemon is to end: it ends all the same, within the grace."""
+    call = daemon.queue.add(State.DONE)
+    daemon.queue.results[call] = Outcome(status=200, body=b"x" * 8_000_000, size=8_000_000)
     stop = trio.Event()
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            serve = partial(serve_control, house, tmp_path, stop=stop.wait)
+            serve = partial(serve_control, daemon, tmp_path, stop=stop.wait)
             await nursery.start(serve)
             stream = await trio.open_unix_socket(str(tmp_path / "admin.sock"))
             await stream.send_all(

@@ -12,8 +12,8 @@ from faasd_py.runtime import lines, output
 from faasd_py.runtime.child import Child
 from faasd_py.runtime.lines import Lines
 from faasd_py.runtime.output import Output
-from faasd_py.runtime.pipes import inlet, outlet, unblock
-from faasd_py.runtime.pump import WRITE, Pump
+from faasd_py.runtime.pipes import outlet
+from faasd_py.runtime.pump import Pump
 from faasd_py.testing.recorder import Recorder
 
 from .places import Log, eventually
@@ -46,18 +46,6 @@ async def test_a_callback_for_each_pipe(pump):
     assert len(pump) == 0
     pump.remove(ours)
     os.close(ours)
-
-
-async def test_writing(pump):
-    """Also for room in a pipe."""
-    theirs, ours = inlet()
-    unblock(ours)
-    ready = trio.Event()
-    pump.add(ours, ready.set, WRITE)
-    await ready.wait()
-    pump.remove(ours)
-    os.close(ours)
-    os.close(theirs)
 
 
 async def test_a_pump_outlives_cancellation():

@@ -1,10 +1,10 @@
-"""From the house's values to answers: times, header fields, queries."""
+"""From the daemon's values to answers: times, header fields, queries."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faasd_py.control import express, query
+from faasd_py.control import query, rendering
 from faasd_py.core.call import Call, Spooled
 from faasd_py.core.lifecycle import State
 from faasd_py.core.outcome import Outcome
@@ -20,8 +20,8 @@ from faasd_py.core.outcome import Outcome
 )
 def test_instants(seconds, text):
     """RFC 3339 in UTC, to the millisecond."""
-    assert express.instant(seconds) == text
-    assert express.instant_or_none(None) is None
+    assert rendering.instant(seconds) == text
+    assert rendering.instant_or_none(None) is None
 
 
 @pytest.mark.parametrize(
@@ -39,16 +39,16 @@ def test_instants(seconds, text):
 )
 def test_fields(block, pairs):
     """Pairs in their order, repeated ones too, credentials hidden."""
-    assert express.fields(block) == pairs
+    assert rendering.fields(block) == pairs
 
 
 def test_large_bodies_are_not_put_into_answers():
     """They are had by their own path; the size is told."""
-    large = b"x" * (express.INLINE + 1)
-    assert express.request_view(Call(lane="a.b", body=large)).body is None
-    assert express.request_view(Call(lane="a.b", body=large)).size == len(large)
-    assert express.request_view(Call(lane="a.b", body=large[1:])).body == large[1:]
-    assert express.result_view(Outcome(status=200, body=Spooled("/x", 5), size=5)).body is None
+    large = b"x" * (rendering.INLINE + 1)
+    assert rendering.request_view(Call(lane="a.b", body=large)).body is None
+    assert rendering.request_view(Call(lane="a.b", body=large)).size == len(large)
+    assert rendering.request_view(Call(lane="a.b", body=large[1:])).body == large[1:]
+    assert rendering.result_view(Outcome(status=200, body=Spooled("/x", 5), size=5)).body is None
 
 
 def test_a_filter_of_nothing():

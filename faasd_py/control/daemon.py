@@ -72,8 +72,8 @@ class Deployed(Protocol):
         ...
 
 
-class House(Protocol):
-    """The daemon's rooms as the desk sees them; `daemon.house.House` is one."""
+class Daemon(Protocol):
+    """The daemon as the control plane sees it; `daemon.daemon.Daemon` is one."""
 
     @property
     def config(self) -> Config:
@@ -82,12 +82,12 @@ class House(Protocol):
 
     @property
     def queue(self) -> Queue:
-        """The books."""
+        """The calls."""
         ...
 
     @property
     def workers(self) -> Running:
-        """The hands."""
+        """What runs calls."""
         ...
 
     @property

@@ -61,7 +61,7 @@ class Sockets(msgspec.Struct, frozen=True):
     metrics: Sequence[socket.socket]
 
 
-class House:
+class Daemon:
     """One daemon's rooms. What the control plane may see: queue, workers, registry, metrics, config, health, reload."""
 
     def __init__(
@@ -118,7 +118,7 @@ class House:
         self._reloading = trio.Lock()
 
     async def live(self, sockets: Sockets, signals: AsyncIterator[int]) -> None:
-        """Serve until a signal asks to stop; returns when the house is empty."""
+        """Serve until a signal asks to stop; returns when nothing runs any more."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._heed, signals, nursery)
             await self._serve(sockets)
@@ -160,7 +160,7 @@ class House:
         self._doors_closed.set()
 
     async def _keep_control(self, task_status: trio.TaskStatus[None]) -> None:
-        """The control plane is a desk, not the road: when it falls over it is set up again and calls go on.
+        """No call needs the control plane: when it fails it is set up again, and calls go on.
 
         Raises:
             BootError: its sockets cannot be had at the start.

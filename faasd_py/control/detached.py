@@ -11,7 +11,7 @@ from quart_trio import QuartTrio
 _Result = TypeVar("_Result")
 
 
-async def outliving(app: QuartTrio, work: Callable[[], Awaitable[_Result]]) -> _Result:
+async def detached(app: QuartTrio, work: Callable[[], Awaitable[_Result]]) -> _Result:
     """What `work` returns or raises. It runs beside the request: only the end of the control plane cancels it."""
     results: list[_Result] = []
     errors: list[Exception] = []

@@ -1,4 +1,4 @@
-"""Pure. From the house's values to what the admin API answers."""
+"""Pure. From the daemon's values to what the admin API answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def instant_or_none(seconds: float | None) -> str | None:
 
 
 def call_view(record: Record) -> CallView:
-    """A record of the books."""
+    """A record of the queue."""
     return CallView(
         id=record.id,
         call_id=record.call_id,

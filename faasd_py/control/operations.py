@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from faasd_py.control.house import Function, Running
-from faasd_py.control.query import Asked
+from faasd_py.control.daemon import Function, Running
+from faasd_py.control.query import Selection
 from faasd_py.control.views import Done, FunctionView
 from faasd_py.core.call import Call
 from faasd_py.core.errors import FaasdError
@@ -31,7 +31,7 @@ class Refused(FaasdError):
         self.status = status
 
 
-async def listing(queue: Queue, asked: Asked) -> Sequence[Record]:
+async def listing(queue: Queue, asked: Selection) -> Sequence[Record]:
     """A page of records, newest first."""
     _needs(queue, "inspect")
     return await queue.records(asked.which, asked.limit)
@@ -94,13 +94,13 @@ async def forget(queue: Queue, call: str) -> Done:
     return Done(id=call, state="gone")
 
 
-async def requeue_all(queue: Queue, asked: Asked) -> int:
+async def requeue_all(queue: Queue, asked: Selection) -> int:
     """Requeue dead calls that match; how many."""
     _needs(queue, "dead_letters")
     return await queue.requeue_all(asked.which, asked.limit)
 
 
-async def purge(queue: Queue, asked: Asked) -> int:
+async def purge(queue: Queue, asked: Selection) -> int:
     """Remove calls that match; how many. A filter must say which, for whatever waits would be lost too."""
     _needs(queue, "inspect")
     if asked.which.state is None and asked.which.lane is None:
