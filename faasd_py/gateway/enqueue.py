@@ -35,7 +35,10 @@ SPOOL_ABOVE: Final = 256 * 1024
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What arrived, whoever brought it: a client through the door, or one of our own callbacks."""
+    """What arrived, whoever brought it: a client through the door, or one of our own callbacks.
+
+    `headers` are those that a call keeps (`headers.stored`).
+    """
 
     target: bytes
     host: bytes
@@ -79,17 +82,17 @@ class Enqueue:
 
     async def __call__(self, exchange: Exchange) -> None:
         """Accept the call for this exchange, or answer why not."""
-        name = exchange.plan.name
-        start = b"X-Start-Time: %d\r\n" % time.time_ns()
+        plan: Plan = exchange.plan
+        name, start = plan.name, time.time_ns()
         try:
-            accepted = await self.accept(name, _request(exchange, exchange.plan))
+            accepted = await self.accept(name, _request(exchange, plan))
         except FaasdError as error:
             self._metrics.refused(type(error).__name__)
             await exchange.answer(*_refusal(error, name))
             return
-        call_id, key = accepted.call_id.encode("latin-1"), accepted.id.encode()
-        lines = b"X-Call-Id: " + call_id + b"\r\nX-Queue-Id: " + key + b"\r\n" + start
-        await exchange.answer(202, lines, b"")
+        exchange.extra = headers.ACCEPTED % (accepted.call_id.encode("latin-1"), accepted.id.encode(), start)
+        exchange.extra_names = headers.ACCEPTED_NAMES
+        await exchange.answer(202, b"", b"")
 
     async def accept(self, name: bytes, request: Request) -> Accepted:
         """Keep the call; when this returns it is safe.
@@ -104,7 +107,14 @@ class Enqueue:
         now = time.time()
         wanted = self._options(request, function, now)
         self._check_rate(function)
-        body, digest = await self._body(request, self.terms.max_body, keyed=bool(wanted.idempotency_key))
+        limit = self.terms.max_body
+        limit = min(limit, self._queue.capabilities.max_body or limit)
+        if request.body is None or wanted.idempotency_key:
+            body, digest = await self._body(request, limit, keyed=bool(wanted.idempotency_key))
+        elif len(request.body) > limit:
+            raise _too_large(limit)
+        else:
+            body, digest = request.body, b""
         try:
             accepted = await self._queue.put(_call(function, request, wanted, body, digest, now))
         except BaseException:
@@ -120,9 +130,10 @@ class Enqueue:
         if self.draining:
             raise QueueUnavailable("the gateway is stopping")
         wanted = options.read(request.fields, function.settings, now)
-        options.check(wanted, self._queue.capabilities)
-        self._check_url("X-Callback-Url", wanted.callback_url)
-        self._check_url("X-Callback-Failure-Url", wanted.failure_url)
+        if wanted is not options.NONE:
+            options.check(wanted, self._queue.capabilities)
+            self._check_url("X-Callback-Url", wanted.callback_url)
+            self._check_url("X-Callback-Failure-Url", wanted.failure_url)
         return wanted
 
     def _check_url(self, header: str, url: str | None) -> None:
@@ -141,9 +152,8 @@ class Enqueue:
 
     async def _body(self, request: Request, limit: int, *, keyed: bool) -> tuple[Body, bytes]:
         """The whole body, in memory when small, and a digest of it and the target when a key asks for one."""
-        limit = min(limit, self._queue.capabilities.max_body or limit)
         if (request.length or 0) > limit or len(request.body or b"") > limit:
-            raise BodyTooLarge(f"the body is larger than {limit} bytes")
+            raise _too_large(limit)
         digest = blake2b(request.target, digest_size=16) if keyed else None
         if request.body is not None:
             if digest:
@@ -185,6 +195,10 @@ class UnknownFunction(CallerError):
         super().__init__(f"function {name[:80].decode('latin-1')} not found")
 
 
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than {limit} bytes")
+
+
 class _Limited:
     """A source that counts and digests, and ends in BodyTooLarge."""
 
@@ -198,7 +212,7 @@ class _Limited:
         piece = await self._source.read() if self._source is not None else b""
         self._left -= len(piece)
         if self._left < 0:
-            raise BodyTooLarge(f"the body is larger than {self._limit} bytes")
+            raise _too_large(self._limit)
         if self._digest is not None:
             self._digest.update(piece)
         return piece
@@ -208,7 +222,7 @@ def _request(exchange: Exchange, plan: Plan) -> Request:
     return Request(
         target=plan.target,
         host=exchange.host,
-        headers=plan.lines,
+        headers=_stored(plan),
         fields=exchange.fields,
         body=exchange.body,
         length=exchange.length,
@@ -220,25 +234,38 @@ def _call(
     function: Function, request: Request, wanted: options.Options, body: Body, digest: bytes, now: float
 ) -> Call:
     call_id = request.fields.get(headers.CALL_ID)
-    return Call(
+    plain = Call(
         lane=function.label,
         target=request.target,
         host=request.host,
-        headers=headers.stored(request.headers),
+        headers=request.headers,
         body=body,
         call_id=None if call_id is None else call_id.decode("latin-1"),
         accepted_at=now,
+        max_attempts=wanted.max_attempts or _only_one(function),
+        on_crash=function.settings.retry.on_crash,
+    )
+    return plain if wanted is options.NONE else _with(plain, wanted, digest)
+
+
+def _with(call: Call, wanted: options.Options, digest: bytes) -> Call:
+    return msgspec.structs.replace(
+        call,
         not_before=wanted.not_before,
         expires_at=wanted.expires_at,
         priority=wanted.priority,
-        max_attempts=wanted.max_attempts or _only_one(function),
         timeout=wanted.timeout,
-        on_crash=function.settings.retry.on_crash,
         idempotency_key=wanted.idempotency_key,
         fingerprint=digest,
         callback_url=wanted.callback_url,
         failure_url=wanted.failure_url,
     )
+
+
+def _stored(plan: Plan) -> bytes:
+    if plan.stored is None:
+        plan.stored = headers.stored(plan.lines)
+    return plan.stored
 
 
 def _only_one(function: Function) -> int | None:

@@ -26,8 +26,11 @@ _LIVE: Final = (b"text/event-stream", b"application/x-ndjson")
 OWN: Final = b"X-Call-Id: %b\r\nX-Start-Time: %d\r\n"
 """What each call and its answer carry: the call id, and nanoseconds since 1970."""
 OWN_NAMES: Final = (b"x-call-id", b"x-start-time")
+ACCEPTED: Final = b"X-Call-Id: %b\r\nX-Queue-Id: %b\r\nX-Start-Time: %d\r\n"
+"""What a 202 carries: the caller's call id or the queue's, the queue's, and when it came."""
+ACCEPTED_NAMES: Final = (b"x-call-id", b"x-queue-id", b"x-start-time")
 _AT_ONCE: Final = 64
-_UUID: Final = re.compile("(.{8})(.{4}).(.{3}).(.{3})(.{12})").sub
+_parts: Final = re.compile(b"(.{8})(.{4}).(.{3}).(.{3})(.{12})").findall
 
 
 class CallIds:
@@ -39,8 +42,8 @@ class CallIds:
     def new(self) -> bytes:
         """One that nobody has."""
         if not self._ids:
-            text = os.urandom(16 * _AT_ONCE).hex()
-            self._ids = _UUID(r"\1-\2-4\3-a\4-\5 ", text).encode().split()
+            digits = os.urandom(16 * _AT_ONCE).hex().encode()
+            self._ids = [b"%b-%b-4%b-a%b-%b" % parts for parts in _parts(digits)]
         return self._ids.pop()
 
 

@@ -59,7 +59,7 @@ class Local:
         return Request(
             target=target,
             host=call.host,
-            headers=call.headers,
+            headers=headers.stored(call.headers),
             fields=found,
             body=None if isinstance(call.body, Spooled) else call.body,
             length=call.body.size if isinstance(call.body, Spooled) else len(call.body),

@@ -22,6 +22,7 @@ NAMES: Final = (
 )  # fmt: skip
 """The option headers that the function does not see."""
 
+_ANY: Final = frozenset({CALLBACK, *NAMES})
 MAX_WAIT: Final = 366 * 86400.0
 _KEY: Final = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
@@ -48,7 +49,7 @@ def read(fields: Mapping[bytes, bytes], function: FunctionSettings, now: float) 
     Raises:
         BadOption: one sentence naming the header.
     """
-    if not any(name in fields for name in NAMES) and CALLBACK not in fields:
+    if _ANY.isdisjoint(fields):
         return NONE
     max_age = _duration(fields, b"x-max-age")
     timeout = _duration(fields, b"x-timeout")

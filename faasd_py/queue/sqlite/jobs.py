@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -40,10 +41,14 @@ class Job:
         Raises:
             FaasdError: it was not done.
         """
-        self.task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
+        await self.landed()
         if self.error is not None:
             raise self.error
+
+    def landed(self) -> Awaitable[object]:
+        """Until it has landed, done or not. A plain function: the fewer coroutines lie above a wait, the better."""
+        self.task = trio.lowlevel.current_task()
+        return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105 - the caller awaits it
 
     def _abort(self, _raise_cancel: Any) -> trio.lowlevel.Abort:
         self.task = None

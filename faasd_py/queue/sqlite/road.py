@@ -59,16 +59,15 @@ class Road(Windows):
             raise QueueFull(f"the queue is full: {self._depth} calls wait (max_depth)")
         if self._bytes + size > self._settings.max_bytes:
             raise QueueFull(f"the queue is full: {self._bytes} bytes wait (max_bytes)")
-        self._send(job)
-        await job.wait()
+        self._expect(job)
+        self._submit(job)
+        await job.landed()
+        if job.error is not None:
+            raise job.error
         if job.duplicate is not None:
             return job.duplicate
         identity = job.entry.id
         return Accepted(id=identity, call_id=call.call_id or identity)
-
-    def _send(self, job: Put) -> None:
-        self._expect(job)
-        self._submit(job)
 
     def _expect(self, job: Put) -> None:
         """Count a call that is about to be written."""
