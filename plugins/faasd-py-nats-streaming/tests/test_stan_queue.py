@@ -422,14 +422,14 @@ async def test_a_channel_for_each_function_has_no_such_limit(tmp_path, shared_br
 
 async def test_functions_that_find_no_channel_share_one(tmp_path, make_broker):
     """The server's max_channels is reached: slower lanes, and no error."""
-    broker = make_broker("--max-channels", "4")
+    broker = make_broker("--max-channels", "5")
     async with opened(tmp_path, broker.options(subject_per_function=True)) as queue:
         lanes = [f"f{n}.openfaas-fn" for n in range(4)]
         for lane in lanes:
             await queue.put(call(lane=lane))
         for lane in lanes:
             assert (await take(queue, lane)).call.lane == lane
-        assert len(queue._parts.channels.intakes) == 3
+        assert len(queue._parts.channels.intakes) == 4
 
 
 async def test_many_lanes_each_get_their_calls(tmp_path, shared_broker):

@@ -1,8 +1,8 @@
 """Which channel a call goes into, and which are read.
 
 With `subject_per_function` each function has a channel of its own. STAN tells nobody which channels there are, so their
-names are in a channel, too, which every daemon reads from its beginning. What has no channel of its own (deliveries,
-and functions for which the server has no room) goes into the common one.
+names are in a channel, too, which every daemon reads from its beginning. Functions
+for which the server has no room share the common one.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Channels:
             return
         await self._read(options.subject, options.max_in_flight, needed=True)
         await self._read(options.later_subject, options.max_delayed, needed=True)
+        await self._read(options.callbacks_subject, options.max_in_flight, needed=True)
         if options.subject_per_function:
             self._registry = Channel(options.lanes_subject, self._on_name)
             await self._session.read(self._registry)
@@ -91,7 +92,9 @@ class Channels:
     def subject(self, lane: str) -> str:
         """Where a call of this lane goes."""
         options = self._options
-        if not options.subject_per_function or not names.is_function(lane) or lane in self._common:
+        if not names.is_function(lane):
+            return options.callbacks_subject
+        if not options.subject_per_function or lane in self._common:
             return options.subject
         return names.function_channel(options.subject, lane)
 

@@ -1,7 +1,8 @@
 """Pure. What things are called at the broker, by OpenFaaS' conventions where it has some.
 
 SUBJECT           the calls                                        durable queue group GROUP
-SUBJECT.later     what waits for its time, and what only we read   durable queue group GROUP
+SUBJECT.later     what waits for its time                          durable queue group GROUP
+SUBJECT.callbacks deliveries                                       durable queue group GROUP
 SUBJECT.dead      dead letters, for whoever wants to read them     nobody's
 SUBJECT.lanes     the names of the channels of single functions    read from its beginning
 SUBJECT.FUNCTION  the calls of one function (subject_per_function) durable queue group GROUP

@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from faasd_py.api import Accepted, BadOption, Call, Capabilities, QueueFull, QueueUnavailable, Spooled
-from faasd_py_nats_streaming import bodies
+from faasd_py_nats_streaming import bodies, names
 from faasd_py_nats_streaming.envelope import Envelope, encode
 from faasd_py_nats_streaming.errors import Refused, StanError, TooLarge
 from faasd_py_nats_streaming.identity import NODE_BITS, Ids
@@ -62,7 +62,7 @@ class Putting:
         subject = parts.channels.subject(lane)
         if subject not in parts.channels.intakes:
             subject = await parts.channels.ready(lane)
-        data = parts.format.encode(envelope)
+        data = parts.format.encode(envelope) if names.is_function(lane) else encode(envelope)
         try:
             await parts.freight.once(subject, envelope, data)
         except Refused as error:

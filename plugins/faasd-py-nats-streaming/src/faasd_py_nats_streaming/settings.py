@@ -70,6 +70,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return f"{self.subject}.later"
 
     @property
+    def callbacks_subject(self) -> str:
+        """Where deliveries go, so that a receiver that is down holds up no function."""
+        return f"{self.subject}.callbacks"
+
+    @property
     def dead_subject(self) -> str:
         """Where dead letters go."""
         return f"{self.subject}.dead"

@@ -178,8 +178,7 @@ class Work:
     async def _send_callback(self, callback: Call) -> None:
         """One whose answer is too large for a message says so, without the answer."""
         parts, identity = self._parts, self._putting.new_id()
-        native = parts.options.format == "native"
-        subject = parts.channels.subject(callback.lane) if native else parts.options.later_subject
+        subject = parts.options.callbacks_subject
         try:
             envelope = await self._putting.envelope(identity, callback)
         except QueueUnavailable as error:
