@@ -24,10 +24,10 @@ def private_socket(path: Path) -> Iterator[socket.socket]:
         BootError: somebody listens there, something else lies there, or the directory does not allow it.
     """
     try:
-        _remove_stale(path)
+        remove_stale(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     except OSError as error:
-        raise BootError(f"{path}: {_reason(error)}") from error
+        raise BootError(f"{path}: {reason(error)}") from error
     with listener:
         try:
             listener.bind(os.fspath(path))
@@ -36,15 +36,20 @@ def private_socket(path: Path) -> Iterator[socket.socket]:
             made = path.stat()
             listener.listen(BACKLOG)
         except OSError as error:
-            raise BootError(f"{path}: {_reason(error)}") from error
+            raise BootError(f"{path}: {reason(error)}") from error
         listener.setblocking(False)
         try:
             yield listener
         finally:
-            _remove_own(path, made)
+            remove_own(path, made)
 
 
-def _remove_stale(path: Path) -> None:
+def remove_stale(path: Path) -> None:
+    """Take away the socket that a dead process left.
+
+    Raises:
+        OSError: somebody answers there, or it is not a socket.
+    """
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -59,10 +64,10 @@ def _remove_stale(path: Path) -> None:
             return
         except BlockingIOError:
             pass  # its backlog is full: somebody lives there, and is busy
-    raise OSError(0, "another daemon listens there")
+    raise OSError(0, "address already in use")
 
 
-def _remove_own(path: Path, made: os.stat_result) -> None:
+def remove_own(path: Path, made: os.stat_result) -> None:
     """Only if it is still the file that we made: a successor may have put its own there."""
     with suppress(FileNotFoundError):
         now = path.lstat()
@@ -70,6 +75,7 @@ def _remove_own(path: Path, made: os.stat_result) -> None:
             path.unlink()
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """The error as part of a sentence."""
     text = error.strerror or str(error)
     return text[:1].lower() + text[1:]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from faasd_py.config.addresses import check_listen
+from faasd_py.control.private_socket import reason, remove_own, remove_stale
 from faasd_py.core.errors import BootError
 
 BACKLOG: Final = 1024
@@ -83,7 +83,7 @@ def _open(address: str) -> Iterator[list[socket.socket]]:
         except ValueError as error:
             raise BootError(f"listen: {error}") from None
         except OSError as error:
-            raise BootError(f"{address}: {_reason(error)}") from error
+            raise BootError(f"{address}: {reason(error)}") from error
         yield doors
 
 
@@ -126,7 +126,7 @@ def _bind_tcp(family: socket.AddressFamily, where: Any) -> socket.socket:
 
 @contextmanager
 def _open_unix(path: Path) -> Iterator[socket.socket]:
-    _remove_stale(path)
+    remove_stale(path)
     with _stream(socket.AF_UNIX) as door:
         door.bind(os.fspath(path))
         made = path.stat()
@@ -136,40 +136,7 @@ def _open_unix(path: Path) -> Iterator[socket.socket]:
             door.listen(BACKLOG)
             yield door
         finally:
-            _remove_own(path, made)
-
-
-def _remove_stale(path: Path) -> None:
-    """Take away what a dead process left.
-
-    Raises:
-        OSError: somebody answers there, or it is not a socket.
-    """
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(found.st_mode):
-        raise FileExistsError(0, "there is a file that is not a socket")
-    with _stream(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except BlockingIOError:
-            pass  # its backlog is full: somebody lives there, and is busy
-    raise OSError(0, "address already in use")
-
-
-def _remove_own(path: Path, made: os.stat_result) -> None:
-    """Only if it is still the file that we made: a successor may have put its own there."""
-    try:
-        now = path.lstat()
-        if (now.st_dev, now.st_ino) == (made.st_dev, made.st_ino):
-            path.unlink()
-    except FileNotFoundError:
-        pass
+            remove_own(path, made)
 
 
 def _resolve(address: str) -> list[Place]:
@@ -181,11 +148,6 @@ def _resolve(address: str) -> list[Place]:
 
 def _stream(family: socket.AddressFamily) -> socket.socket:
     return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-
-
-def _reason(error: OSError) -> str:
-    text = error.strerror or str(error)
-    return text[:1].lower() + text[1:]
 
 
 def _door(label: str) -> str:
@@ -203,7 +165,7 @@ def _adopt(fd: int, label: str) -> socket.socket:
         door = socket.socket(fileno=fd)
         listens = door.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
-        raise BootError(f"the passed file descriptor {fd} ({label}): {_reason(error)}") from error
+        raise BootError(f"the passed file descriptor {fd} ({label}): {reason(error)}") from error
     if not listens or door.type != socket.SOCK_STREAM:
         door.detach()
         raise BootError(f"the passed file descriptor {fd} ({label}) is not a listening stream socket")
