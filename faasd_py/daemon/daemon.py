@@ -22,7 +22,7 @@ from faasd_py.callback.guard import own_names
 from faasd_py.callback.messenger import Messenger
 from faasd_py.config import Config, GatewaySettings, load
 from faasd_py.control.serve import serve_control
-from faasd_py.core.errors import BootError, ConfigError, FaasdError
+from faasd_py.core.errors import BootError, ConfigError, FaasdError, QueueError
 from faasd_py.daemon import descriptors
 from faasd_py.daemon.notify import Notifier
 from faasd_py.daemon.sockets import name_of
@@ -202,7 +202,10 @@ class Daemon:
             _log.warning("the grace of %s is over: what still runs is stopped and will run again", grace)
             await self.workers.drain(0)
         with trio.move_on_after(10):
-            await self.queue.flush()
+            try:
+                await self.queue.flush()
+            except QueueError as error:
+                _log.warning("%s; it may run again", error)
 
     def health(self) -> str | None:
         """Why the daemon cannot do its work now, in one sentence; None when it can."""
