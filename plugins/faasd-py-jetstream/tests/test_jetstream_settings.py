@@ -149,3 +149,11 @@ async def test_a_change_of_the_configuration_reaches_the_streams(bench):
         found = (await queue._ground.api.stream(queue._ground.names.calls))["config"]
         assert found["storage"] == "file"
         await queue.put(bench.call())
+
+
+def test_every_setting_is_in_the_manual():
+    """With its default."""
+    page = (Path(__file__).parents[1] / "README.md").read_text()
+    table = page.partition("## Settings")[2].partition("## What")[0]
+    for key in Options.__struct_fields__:
+        assert f"`{key}`" in table, key
