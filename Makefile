@@ -15,7 +15,7 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed
-	PATH="$(CURDIR)/demo/functions:$$PATH" STATE_DIRECTORY=$(CURDIR)/state RUNTIME_DIRECTORY=$(CURDIR)/run \
+	PATH="$(CURDIR)/demo/functions:$$PATH" STATE_DIRECTORY="$(CURDIR)/state" RUNTIME_DIRECTORY="$(CURDIR)/run" \
 	  exec $(BIN)/faasd-py up --config demo/config.toml
 
 test: $(VENV)/.installed-dev

@@ -65,8 +65,13 @@ class Replica:
         self.used_at = trio.current_time()
         self.reason = ""
 
+    @property
+    def place(self) -> str:
+        """Where it listens, for a person: its socket's path, or `127.0.0.1:PORT`."""
+        return self._socket or f"{LOOPBACK}:{self._port}"
+
     def __repr__(self) -> str:
-        return f"<Replica {self._socket or self._port} {self.child} {'ready' if self.ready else self.reason}>"
+        return f"<Replica {self.place} {self.child} {'ready' if self.ready else self.reason}>"
 
     def _dial(self) -> Dial:
         if self._socket:

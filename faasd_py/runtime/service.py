@@ -112,7 +112,8 @@ class Service:
         news.event.set()
 
     def _on_ready(self, replica: Replica) -> None:
-        log.info("%s: %r", self._site.name, replica)
+        pid = replica.child.pid if replica.child else 0
+        log.info("%s: process %d is ready at %s", self._site.name, pid, replica.place)
         self._tell()
 
     def keep_up(self) -> None:

@@ -295,6 +295,16 @@ async def test_logs(machinery, tmp_path):
     assert sorted(call.log.lines) == [("stderr", "err", pid, ""), ("stdout", "out", pid, "")]
 
 
+async def test_readiness_is_a_line_in_the_log(machinery, tmp_path, caplog):
+    """It names the function, the process and where it listens."""
+    caplog.set_level("INFO", "faasd_py.runtime")
+    async with served(machinery, tmp_path) as call:
+        await call()
+        (pid,) = pids(machinery)
+    (line,) = [record.getMessage() for record in caplog.records if "is ready" in record.getMessage()]
+    assert line.startswith(f"f: process {pid} is ready at 127.0.0.1:")
+
+
 async def test_helper_death(machinery, tmp_path):
     """Services come back after a spawn helper was killed."""
     async with served(machinery, tmp_path) as call:
