@@ -14,7 +14,7 @@ from faasd_py.core.lifecycle import Move, State, after
 from faasd_py.core.outcome import Outcome
 from faasd_py.queue import rank
 from faasd_py.queue.contract import Capabilities, Filter, QueueStats, Record
-from faasd_py.queue.memory.books import Book, record_of
+from faasd_py.queue.memory.kept import Kept, record_of
 from faasd_py.queue.memory.road import Road
 
 CAPABILITIES: Final = Capabilities(
@@ -40,116 +40,116 @@ class MemoryQueue(Road):
         """See `queue.contract.Queue`."""
         return CAPABILITIES
 
-    def _matching(self, call: str) -> list[Book]:
+    def _matching(self, call: str) -> list[Kept]:
         key = self._keys.key(call)
-        if key is not None and key in self._books:
-            return [self._books[key]]
-        return [self._books[key] for key in reversed(self._by_call_id.get(call, ()))]
+        if key is not None and key in self._calls:
+            return [self._calls[key]]
+        return [self._calls[key] for key in reversed(self._by_call_id.get(call, ()))]
 
     async def cancel(self, call: str) -> State | None:
         """See `queue.contract.Queue.cancel`."""
         await trio.lowlevel.checkpoint()
-        books = self._matching(call)
-        found = [book.state for book in books]
-        waiting = [book for book in books if book.state in {State.READY, State.DELAYED}]
+        matching = self._matching(call)
+        found = [kept.state for kept in matching]
+        waiting = [kept for kept in matching if kept.state in {State.READY, State.DELAYED}]
         if not waiting and State.LEASED not in found:
-            waiting = [book for book in books if book.state is State.DEAD][:1]
-        for book in waiting:
-            self._cancel(book)
+            waiting = [kept for kept in matching if kept.state is State.DEAD][:1]
+        for kept in waiting:
+            self._cancel(kept)
         return next((state for state in _LOUDEST if state in found), found[0] if found else None)
 
-    def _cancel(self, book: Book) -> None:
-        self._left(book)
-        book.state = after(book.state, Move.CANCEL)
-        book.due, book.reason, book.finished = None, "cancelled", self._clock()
-        book.keep = book.finished + self._settings.result_retention
-        self._forget.set(book.keep, book.entry.key)
-        self._drop_body(book)
+    def _cancel(self, kept: Kept) -> None:
+        self._left(kept)
+        kept.state = after(kept.state, Move.CANCEL)
+        kept.due, kept.reason, kept.finished = None, "cancelled", self._clock()
+        kept.keep = kept.finished + self._settings.result_retention
+        self._forget.set(kept.keep, kept.entry.key)
+        self._drop_body(kept)
 
     async def requeue(self, call: str) -> State | None:
         """See `queue.contract.Queue.requeue`."""
         await trio.lowlevel.checkpoint()
-        books = self._matching(call)
-        if not books:
+        matching = self._matching(call)
+        if not matching:
             return None
-        found = books[0].state
+        found = matching[0].state
         if found is State.DEAD:
-            self._requeue(books[0])
+            self._requeue(matching[0])
         return found
 
-    def _requeue(self, book: Book) -> None:
-        book.state = after(book.state, Move.REQUEUE)
-        entry = book.entry
+    def _requeue(self, kept: Kept) -> None:
+        kept.state = after(kept.state, Move.REQUEUE)
+        entry = kept.entry
         entry.lane.dead -= 1
         entry.attempts = 0
         entry.rank = rank.of_time(entry.call.priority, self._clock(), entry.key)
-        book.keep, book.finished, book.reason = math.inf, None, ""
+        kept.keep, kept.finished, kept.reason = math.inf, None, ""
         self._depth += 1
         self._bytes += entry.size
-        self._ready(book)
+        self._ready(kept)
 
-    def _select(self, which: Filter) -> Iterator[Book]:
+    def _select(self, which: Filter) -> Iterator[Kept]:
         """What matches, newest first."""
         before = math.inf if which.before is None else self._keys.key(which.before) or 0
-        for key in reversed(list(self._books)):
-            book = self._books[key]
+        for key in reversed(list(self._calls)):
+            kept = self._calls[key]
             if (
                 key < before
-                and which.state in {None, book.state}
-                and which.lane in {None, book.entry.lane.name}
+                and which.state in {None, kept.state}
+                and which.lane in {None, kept.entry.lane.name}
             ):
-                yield book
+                yield kept
 
     async def forget(self, call: str) -> State | None:
         """See `queue.contract.Queue.forget`."""
         await trio.lowlevel.checkpoint()
-        books = self._matching(call)
-        if not books:
+        matching = self._matching(call)
+        if not matching:
             return None
-        found = books[0].state
+        found = matching[0].state
         if found is not State.LEASED:
-            self._remove(books[0])
+            self._remove(matching[0])
         return found
 
     async def find(self, call: str) -> Record | None:
         """See `queue.contract.Queue.find`."""
         await trio.lowlevel.checkpoint()
-        books = self._matching(call)
-        return record_of(books[0]) if books else None
+        matching = self._matching(call)
+        return record_of(matching[0]) if matching else None
 
     async def records(self, which: Filter, limit: int = 100) -> Sequence[Record]:
         """See `queue.contract.Queue.records`."""
         await trio.lowlevel.checkpoint()
-        return [record_of(book) for book, _ in zip(self._select(which), range(limit), strict=False)]
+        return [record_of(kept) for kept, _ in zip(self._select(which), range(limit), strict=False)]
 
     async def request(self, call: str) -> Call | None:
         """See `queue.contract.Queue.request`."""
         await trio.lowlevel.checkpoint()
-        books = self._matching(call)
-        return books[0].request if books else None
+        matching = self._matching(call)
+        return matching[0].request if matching else None
 
     async def result(self, call: str) -> Outcome | None:
         """See `queue.contract.Queue.result`."""
         await trio.lowlevel.checkpoint()
-        books = self._matching(call)
-        return books[0].outcome if books else None
+        matching = self._matching(call)
+        return matching[0].outcome if matching else None
 
     async def requeue_all(self, which: Filter, limit: int = 1000) -> int:
         """See `queue.contract.Queue.requeue_all`."""
         await trio.lowlevel.checkpoint()
-        dead = (book for book in self._select(which) if book.state is State.DEAD)
-        chosen = [book for book, _ in zip(dead, range(limit), strict=False)]
-        for book in reversed(chosen):
-            self._requeue(book)
+        dead = (kept for kept in self._select(which) if kept.state is State.DEAD)
+        chosen = [kept for kept, _ in zip(dead, range(limit), strict=False)]
+        for kept in reversed(chosen):
+            self._requeue(kept)
         return len(chosen)
 
     async def purge(self, which: Filter, limit: int = 1000) -> int:
         """See `queue.contract.Queue.purge`."""
         await trio.lowlevel.checkpoint()
-        free = (book for book in self._select(which) if book.state is not State.LEASED)
-        chosen = [book for book, _ in zip(free, range(limit), strict=False)]
-        for book in chosen:
-            self._remove(book)
+        free = (kept for kept in self._select(which) if kept.state is not State.LEASED)
+        chosen = [kept for kept, _ in zip(free, range(limit), strict=False)]
+        for kept in chosen:
+            self._remove(kept)
         return len(chosen)
 
     def stats(self) -> QueueStats:

@@ -22,7 +22,7 @@ from faasd_py.queue.entry import Entry, Phase
 from faasd_py.queue.keys import Keys
 from faasd_py.queue.lane import Lane
 from faasd_py.queue.lanes import Lanes
-from faasd_py.queue.memory.books import Book, Known
+from faasd_py.queue.memory.kept import Kept, Known
 from faasd_py.queue.spool import Shelf
 
 HISTORY: Final = 20
@@ -39,7 +39,7 @@ class Road:
         self._clock = clock
         self._keys = Keys(secrets.randbits(NODE_BITS))
         self._lanes: Lanes[Lane] = Lanes(Lane)
-        self._books: dict[int, Book] = {}
+        self._calls: dict[int, Kept] = {}
         self._by_call_id: dict[str, list[int]] = {}
         self._known: dict[tuple[str, str], Known] = {}
         self._due: Alarms = Alarms()
@@ -88,26 +88,26 @@ class Road:
         lane = self._lanes.get(call.lane)
         entry = Entry(key, self._keys.text(key), lane, rank.of_key(call.priority, key), call, call.size)
         later = call.not_before is not None and call.not_before > now
-        book = Book(entry, after(None, Move.PUT_LATER if later else Move.PUT), call)
-        self._books[key] = book
+        kept = Kept(entry, after(None, Move.PUT_LATER if later else Move.PUT), call)
+        self._calls[key] = kept
         if call.call_id is not None:
             self._by_call_id.setdefault(call.call_id, []).append(key)
         self._depth += 1
         self._bytes += entry.size
         if later and call.not_before is not None:
-            self._delay(book, call.not_before)
+            self._delay(kept, call.not_before)
         else:
-            self._ready(book)
+            self._ready(kept)
         return entry
 
-    def _ready(self, book: Book) -> None:
-        book.entry.lane.ready += 1
-        book.due = None
-        self._lanes.arrived(book.entry.lane, book.entry)
+    def _ready(self, kept: Kept) -> None:
+        kept.entry.lane.ready += 1
+        kept.due = None
+        self._lanes.arrived(kept.entry.lane, kept.entry)
 
-    def _delay(self, book: Book, due: float) -> None:
-        entry = book.entry
-        book.due = due
+    def _delay(self, kept: Kept, due: float) -> None:
+        entry = kept.entry
+        kept.due = due
         entry.lane.delayed += 1
         entry.rank = rank.of_time(entry.call.priority, due, entry.key)
         if self._due.set(due, entry.key):
@@ -124,8 +124,8 @@ class Road:
         entry = None if here is None else self._lanes.take(here)
         if entry is None:
             return None
-        book = self._books[entry.key]
-        book.state = after(book.state, Move.LEASE)
+        kept = self._calls[entry.key]
+        kept.state = after(kept.state, Move.LEASE)
         return Lease(
             key=entry.key,
             id=entry.id,
@@ -137,52 +137,52 @@ class Road:
 
     async def start(self, lease: Lease) -> None:
         """See `queue.contract.Queue.start`."""
-        book = self._held(lease)
-        if book.entry.phase is not Phase.HELD:
+        kept = self._held(lease)
+        if kept.entry.phase is not Phase.HELD:
             raise IllegalMove("cannot start a call that is started already")
-        book.entry.phase = Phase.STARTED
-        book.entry.attempts += 1
-        book.started = self._clock()
+        kept.entry.phase = Phase.STARTED
+        kept.entry.attempts += 1
+        kept.started = self._clock()
         await trio.lowlevel.checkpoint()
 
-    def _held(self, lease: Lease) -> Book:
+    def _held(self, lease: Lease) -> Kept:
         entry = lease.token
         if not isinstance(entry, Entry) or entry.phase not in {Phase.HELD, Phase.STARTED}:
             raise IllegalMove("cannot settle or start a lease that is settled already")
-        return self._books[entry.key]
+        return self._calls[entry.key]
 
     async def settle(
         self, lease: Lease, verdict: Verdict, outcome: Outcome | None = None, callback: Call | None = None
     ) -> None:
         """See `queue.contract.Queue.settle`."""
-        book = self._held(lease)
-        state = after(book.state, verdict.move)
+        kept = self._held(lease)
+        state = after(kept.state, verdict.move)
         if callback is not None:
             self._keep(callback)
         if verdict.move is not Move.RELEASE:
-            self._record(book, verdict, outcome)
-        crashed = verdict == CRASHED and book.entry.phase is Phase.STARTED
-        book.entry.phase = Phase.OVER
-        book.entry.lane.leased -= 1
-        book.entry = msgspec.structs.replace(book.entry, phase=Phase.ELSEWHERE, crashed=crashed)
-        book.state = state
+            self._record(kept, verdict, outcome)
+        crashed = verdict == CRASHED and kept.entry.phase is Phase.STARTED
+        kept.entry.phase = Phase.OVER
+        kept.entry.lane.leased -= 1
+        kept.entry = msgspec.structs.replace(kept.entry, phase=Phase.ELSEWHERE, crashed=crashed)
+        kept.state = state
         if state is State.READY:
-            self._ready(book)
+            self._ready(kept)
         elif state is State.DELAYED:
-            self._delay(book, self._clock() + max(0.0, verdict.wait))
+            self._delay(kept, self._clock() + max(0.0, verdict.wait))
         else:
-            self._finish(book, state)
+            self._finish(kept, state)
         await trio.lowlevel.checkpoint()
 
-    def _record(self, book: Book, verdict: Verdict, outcome: Outcome | None) -> None:
-        entry = book.entry
-        book.reason = verdict.reason
+    def _record(self, kept: Kept, verdict: Verdict, outcome: Outcome | None) -> None:
+        entry = kept.entry
+        kept.reason = verdict.reason
         began, duration, status = self._clock(), 0.0, 0
-        book.status = None
+        kept.status = None
         if outcome is not None:
-            began, duration, book.status = outcome.started_at, outcome.duration, outcome.status
+            began, duration, kept.status = outcome.started_at, outcome.duration, outcome.status
             status = outcome.status
-        self._keep_result(book, outcome)
+        self._keep_result(kept, outcome)
         if outcome is not None or entry.phase is Phase.STARTED:
             line = Attempt(
                 number=entry.attempts,
@@ -191,74 +191,74 @@ class Road:
                 status=status,
                 reason=verdict.reason,
             )
-            book.history = (*book.history, line)[-HISTORY:]
+            kept.history = (*kept.history, line)[-HISTORY:]
 
-    def _keep_result(self, book: Book, outcome: Outcome | None) -> None:
-        key = book.entry.key
+    def _keep_result(self, kept: Kept, outcome: Outcome | None) -> None:
+        key = kept.entry.key
         self._results_bytes -= self._results.pop(key, 0)
-        book.outcome = outcome
+        kept.outcome = outcome
         if outcome is None:
             return
         body = outcome.body
         if isinstance(body, Spooled) or len(body) > self._settings.max_result:
             size = outcome.size or (body.size if isinstance(body, Spooled) else len(body))
-            book.outcome = outcome = msgspec.structs.replace(outcome, body=b"", complete=False, size=size)
+            kept.outcome = outcome = msgspec.structs.replace(outcome, body=b"", complete=False, size=size)
         assert isinstance(outcome.body, bytes)  # noqa: S101 - a spooled one was just left out
         self._results[key] = size = len(outcome.body) + len(outcome.headers)
         self._results_bytes += size
 
-    def _finish(self, book: Book, state: State) -> None:
+    def _finish(self, kept: Kept, state: State) -> None:
         """The call waits no longer; it is remembered for a while."""
-        entry, settings, now = book.entry, self._settings, self._clock()
-        book.finished = now
+        entry, settings, now = kept.entry, self._settings, self._clock()
+        kept.finished = now
         self._depth -= 1
         self._bytes -= entry.size
-        failed = state is State.DEAD or (state is State.DONE and (book.status or 0) >= 400)
-        book.keep = now + (settings.failure_retention if failed else settings.result_retention)
-        self._forget.set(book.keep, entry.key)
+        failed = state is State.DEAD or (state is State.DONE and (kept.status or 0) >= 400)
+        kept.keep = now + (settings.failure_retention if failed else settings.result_retention)
+        self._forget.set(kept.keep, entry.key)
         if state is State.DEAD:
             entry.lane.dead += 1
         else:
-            self._drop_body(book)
+            self._drop_body(kept)
         while self._results_bytes > settings.max_results_bytes:
             self._drop_oldest_result()
 
-    def _drop_body(self, book: Book) -> None:
-        if isinstance(book.entry.call.body, Spooled):
-            self._shelf.remove(book.entry.key)
-            book.request = None
+    def _drop_body(self, kept: Kept) -> None:
+        if isinstance(kept.entry.call.body, Spooled):
+            self._shelf.remove(kept.entry.key)
+            kept.request = None
 
     def _drop_oldest_result(self) -> None:
         """Of a waiting or dead call only the answer goes, of a finished one the whole record."""
         key = next(iter(self._results))
-        book = self._books[key]
-        if book.state in FINAL:
-            self._remove(book)
+        kept = self._calls[key]
+        if kept.state in FINAL:
+            self._remove(kept)
         else:
             self._results_bytes -= self._results.pop(key)
-            book.outcome = None
+            kept.outcome = None
 
-    def _remove(self, book: Book) -> None:
+    def _remove(self, kept: Kept) -> None:
         """Forget a call that no worker holds."""
-        key, entry = book.entry.key, book.entry
-        self._left(book)
-        self._drop_body(book)
-        del self._books[key]
+        key, entry = kept.entry.key, kept.entry
+        self._left(kept)
+        self._drop_body(kept)
+        del self._calls[key]
         self._results_bytes -= self._results.pop(key, 0)
         if (call_id := entry.call.call_id) is not None:
             self._by_call_id[call_id].remove(key)
             if not self._by_call_id[call_id]:
                 del self._by_call_id[call_id]
 
-    def _left(self, book: Book) -> None:
+    def _left(self, kept: Kept) -> None:
         """Take a call that no worker holds out of where it stands."""
-        entry, lane = book.entry, book.entry.lane
-        if book.state is State.READY:
+        entry, lane = kept.entry, kept.entry.lane
+        if kept.state is State.READY:
             lane.withdraw(entry)
             lane.ready -= 1
-        lane.delayed -= book.state is State.DELAYED
-        lane.dead -= book.state is State.DEAD
-        if book.state in WAITS:
+        lane.delayed -= kept.state is State.DELAYED
+        lane.dead -= kept.state is State.DEAD
+        if kept.state in WAITS:
             self._depth -= 1
             self._bytes -= entry.size
 
@@ -271,16 +271,16 @@ class Road:
         while True:
             now = self._clock()
             for key in self._due.passed(now):
-                book = self._books.get(key)
+                kept = self._calls.get(key)
                 if (
-                    book is not None
-                    and book.state is State.DELAYED
-                    and book.due is not None
-                    and book.due <= now
+                    kept is not None
+                    and kept.state is State.DELAYED
+                    and kept.due is not None
+                    and kept.due <= now
                 ):
-                    book.entry.lane.delayed -= 1
-                    book.state = after(book.state, Move.DUE)
-                    self._ready(book)
+                    kept.entry.lane.delayed -= 1
+                    kept.state = after(kept.state, Move.DUE)
+                    self._ready(kept)
             self._tidy(now)
             with trio.move_on_after(self._due.pause(now)):
                 await self._changed.wait()
@@ -288,8 +288,8 @@ class Road:
 
     def _tidy(self, now: float) -> None:
         for key in self._forget.passed(now):
-            book = self._books.get(key)
-            if book is not None and book.keep <= now:
-                self._remove(book)
+            kept = self._calls.get(key)
+            if kept is not None and kept.keep <= now:
+                self._remove(kept)
         self._known = {name: known for name, known in self._known.items() if known.until > now}
         self._lanes.forget_idle()

@@ -14,7 +14,7 @@ from faasd_py.queue.contract import Accepted, Record
 from faasd_py.queue.entry import Entry
 
 
-class Book(msgspec.Struct, eq=False):
+class Kept(msgspec.Struct, eq=False):
     """What is known of one call; `entry` is its token while it waits or is held."""
 
     entry: Entry
@@ -38,12 +38,12 @@ class Known(msgspec.Struct, frozen=True):
     until: float
 
 
-def record_of(book: Book) -> Record:
-    """A call as it stands in the books."""
-    entry, call = book.entry, book.entry.call
+def record_of(kept: Kept) -> Record:
+    """A call as it stands now."""
+    entry, call = kept.entry, kept.entry.call
     return Record(
-        id=entry.id, call_id=call.call_id or entry.id, lane=call.lane, state=book.state, attempts=entry.attempts,
-        accepted_at=call.accepted_at or key_time(entry.key), due_at=book.due, started_at=book.started,
-        finished_at=book.finished, expires_at=call.expires_at, status=book.status, reason=book.reason,
-        priority=call.priority, size=entry.size, callback_url=call.callback_url, history=book.history,
+        id=entry.id, call_id=call.call_id or entry.id, lane=call.lane, state=kept.state, attempts=entry.attempts,
+        accepted_at=call.accepted_at or key_time(entry.key), due_at=kept.due, started_at=kept.started,
+        finished_at=kept.finished, expires_at=call.expires_at, status=kept.status, reason=kept.reason,
+        priority=call.priority, size=entry.size, callback_url=call.callback_url, history=kept.history,
     )  # fmt: skip
