@@ -94,9 +94,7 @@ async def _open(config: Config, backend: plugins.Backend, site: QueueSite) -> Re
         await queue.settle(lease, DONE, Outcome(status=200, started_at=time.time()))
         await queue.flush()
         moments.append(time.perf_counter())
-    opened, put, leased, settled = (
-        after - before for before, after in pairwise(moments)
-    )
+    opened, put, leased, settled = (after - before for before, after in pairwise(moments))
     return Report(
         backend=config.queue.backend,
         plugin=backend.plugin,

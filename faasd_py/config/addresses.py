@@ -74,7 +74,9 @@ def check_url(url: str) -> None:
     except ValueError as error:
         raise ValueError(f'expected a URL like "http://10.0.0.5:9000", got "{url}" ({error})') from None
     if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError(f"a URL with a user name, a query or a fragment cannot be used: {parts.hostname or ''}")
+        raise ValueError(
+            f"a URL with a user name, a query or a fragment cannot be used: {parts.hostname or ''}"
+        )
     if parts.scheme == "http+unix":
         if parts.netloc or not parts.path.strip("/"):
             raise ValueError(f'expected a URL like "http+unix:///run/app.sock", got "{url}"')

@@ -20,7 +20,13 @@ class Program:
     __slots__ = ("definition", "number")
 
     def __init__(
-        self, number: int, path: str, argv: Sequence[str], environment: Mapping[bytes, bytes], directory: str, open_files: int
+        self,
+        number: int,
+        path: str,
+        argv: Sequence[str],
+        environment: Mapping[bytes, bytes],
+        directory: str,
+        open_files: int,
     ) -> None:
         self.number = number
         self.definition: spawner.Definition = (

@@ -92,7 +92,10 @@ class Fork:
         output, status = run.output, run.status()
         if status == 0:
             code, prefix = 200, b""
-            headers = b"Content-Type: %s\r\nX-Duration-Seconds: %.6f\r\n" % (self._kind(invocation, output), seconds)
+            headers = b"Content-Type: %s\r\nX-Duration-Seconds: %.6f\r\n" % (
+                self._kind(invocation, output),
+                seconds,
+            )
         else:
             code, prefix = 500, describe(status).encode() + b"\n"
             headers = b"Content-Type: %s\r\n" % sniff.TEXT

@@ -29,7 +29,13 @@ class Function:
     )  # fmt: skip
 
     def __init__(
-        self, name: str, namespace: str, mode: str, settings: FunctionSettings, meter: Meter, opened: trio.Event
+        self,
+        name: str,
+        namespace: str,
+        mode: str,
+        settings: FunctionSettings,
+        meter: Meter,
+        opened: trio.Event,
     ) -> None:
         self.name = name
         self.namespace = namespace

@@ -24,7 +24,9 @@ class Lines:
 
     __slots__ = ("_call_id", "_child", "_fd", "_log", "_part", "_pump", "_stream")
 
-    def __init__(self, pump: Pump, fd: int, log: FunctionLog, *, stream: str = "stderr", call_id: str = "") -> None:
+    def __init__(
+        self, pump: Pump, fd: int, log: FunctionLog, *, stream: str = "stderr", call_id: str = ""
+    ) -> None:
         self._pump = pump
         self._fd = fd
         self._log = log

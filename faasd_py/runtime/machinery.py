@@ -56,7 +56,12 @@ class Machinery:
         return [child for helper in self._helpers for child in helper.children.values()]
 
     def program(
-        self, path: str, argv: Sequence[str], environment: Mapping[bytes, bytes], directory: str, open_files: int = 0
+        self,
+        path: str,
+        argv: Sequence[str],
+        environment: Mapping[bytes, bytes],
+        directory: str,
+        open_files: int = 0,
     ) -> Program:
         """Something to start: the environment given here is the base of each process's own."""
         return Program(next(self._numbers), path, argv, environment, directory, open_files)

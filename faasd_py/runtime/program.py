@@ -37,7 +37,11 @@ def prepare(site: RuntimeSite, extra: Mapping[str, str] | None = None) -> Progra
     variables = environment.own(site.name, site.namespace, given, link_secrets(site), os.environ)
     machinery: Machinery = site.machinery
     return machinery.program(
-        find(settings) or command[0], command, variables, settings.working_directory or "/", settings.limits.open_files or 0
+        find(settings) or command[0],
+        command,
+        variables,
+        settings.working_directory or "/",
+        settings.limits.open_files or 0,
     )
 
 

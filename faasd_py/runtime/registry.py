@@ -165,9 +165,7 @@ def _in_force(settings: FunctionSettings) -> FunctionSettings:
     return settings if retry is settings.retry else msgspec.structs.replace(settings, retry=retry)
 
 
-def problems(
-    name: str, settings: FunctionSettings, modes: Mapping[str, Any], secrets: Path
-) -> Iterator[str]:
+def problems(name: str, settings: FunctionSettings, modes: Mapping[str, Any], secrets: Path) -> Iterator[str]:
     """What would keep a function from being opened, a sentence each, beginning with the key."""
     mode = mode_of(settings)
     if mode not in modes:

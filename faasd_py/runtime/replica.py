@@ -111,7 +111,10 @@ class Replica:
 
     def _program(self) -> Program:
         names = {"UNIX_SOCKET": self._socket} if self._socket else {"PORT": str(self._port)}
-        command = [_VARIABLE.sub(lambda found: names.get(found[1] or found[2], found[0]), word) for word in self._settings.command or []]
+        command = [
+            _VARIABLE.sub(lambda found: names.get(found[1] or found[2], found[0]), word)
+            for word in self._settings.command or []
+        ]
         settings = msgspec.structs.replace(self._settings, command=command)
         return prepare(msgspec.structs.replace(self._site, settings=settings), names)
 
@@ -191,7 +194,9 @@ class Replica:
         """One call, with the Host that the client named."""
         with self.running:
             try:
-                await relay(self.pool, b"", b"Host: %s\r\n" % (invocation.host or b"localhost"), invocation, reply)
+                await relay(
+                    self.pool, b"", b"Host: %s\r\n" % (invocation.host or b"localhost"), invocation, reply
+                )
             except PEER_ERRORS as error:
                 raise unavailable(error) from error
             finally:
@@ -201,7 +206,11 @@ class Replica:
         self.pool.close_idle()
         child = self.child
         if child is not None and not child.gone:
-            await (self._machinery.kill(child) if child.over else self._machinery.stop(child, self._settings.kill_grace))
+            await (
+                self._machinery.kill(child)
+                if child.over
+                else self._machinery.stop(child, self._settings.kill_grace)
+            )
         for lines in self._lines:
             lines.close(child)
         if self._socket:

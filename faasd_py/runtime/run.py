@@ -34,7 +34,19 @@ class Run:
     `on_end` is called when the first process has ended, or could not be started.
     """
 
-    __slots__ = ("_log", "_machinery", "_scope", "_until", "call_id", "child", "ended", "lines", "rest", "stdin", "stdout")
+    __slots__ = (
+        "_log",
+        "_machinery",
+        "_scope",
+        "_until",
+        "call_id",
+        "child",
+        "ended",
+        "lines",
+        "rest",
+        "stdin",
+        "stdout",
+    )
 
     def __init__(self, machinery: Machinery, log: FunctionLog, call_id: str) -> None:
         self._machinery = machinery

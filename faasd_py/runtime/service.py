@@ -240,10 +240,15 @@ async def open_service(site: RuntimeSite) -> AsyncIterator[Service]:
     Raises:
         ConfigError: the command cannot be run as it is set up.
     """
-    for problem in (*program.problems(site.name, site.settings, site.secrets), *problems(site.name, site.settings)):
+    for problem in (
+        *program.problems(site.name, site.settings, site.secrets),
+        *problems(site.name, site.settings),
+    ):
         raise ConfigError(problem)
     if site.settings.unix_socket and len(os.fsencode(site.directory.absolute())) > _LONGEST_DIRECTORY:
-        raise ConfigError(f"functions.{site.name}.unix_socket: {site.directory} is too long for the path of a socket")
+        raise ConfigError(
+            f"functions.{site.name}.unix_socket: {site.directory} is too long for the path of a socket"
+        )
     async with open_nursery() as nursery:
         service = Service(site, nursery)
         async with open_nursery() as watch:

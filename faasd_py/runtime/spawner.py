@@ -66,7 +66,9 @@ class Helper:
     def receive(self) -> bool:
         """Carry out one request; False when the daemon is gone."""
         try:
-            size, ancillary, _, _ = self.wire.recvmsg_into([self.buffer], _FDS, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+            size, ancillary, _, _ = self.wire.recvmsg_into(
+                [self.buffer], _FDS, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return True
         except OSError:
@@ -80,7 +82,9 @@ class Helper:
             self.obey(request)
         return True
 
-    def run(self, request: tuple[int, int, int, Definition | None, dict[bytes, bytes]], fds: list[int]) -> None:
+    def run(
+        self, request: tuple[int, int, int, Definition | None, dict[bytes, bytes]], fds: list[int]
+    ) -> None:
         """Start a process group, and report its pid or why not."""
         _, ident, program, definition, environment = request
         if definition is not None:

@@ -80,6 +80,8 @@ class Stream:
     async def _answer_empty(self, run: Run, reply: Reply) -> None:
         await run.ended.wait()
         if run.status():
-            await reply.answer(500, b"Content-Type: %s\r\n" % sniff.TEXT, describe(run.status()).encode() + b"\n")
+            await reply.answer(
+                500, b"Content-Type: %s\r\n" % sniff.TEXT, describe(run.status()).encode() + b"\n"
+            )
         else:
             await reply.answer(200, self._head, b"")

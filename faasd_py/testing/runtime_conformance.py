@@ -4,7 +4,6 @@ Subclass it in a test module under a name that your runner collects, implement `
 trio tests. The functions that it calls are those of `subject.py`; `opened(name)` opens a runtime that runs one of them.
 """
 
-# ruff: noqa: S101 - a test suite asserts
 from __future__ import annotations
 
 import json
@@ -49,7 +48,15 @@ def request(
     if size is not None:
         lines += b"Content-Length: %d\r\n" % size
     return Invocation(
-        method, target, b"gateway.test", lines, None if source is not None else body, size, source, "call-1", upgrade
+        method,
+        target,
+        b"gateway.test",
+        lines,
+        None if source is not None else body,
+        size,
+        source,
+        "call-1",
+        upgrade,
     )
 
 
@@ -219,7 +226,7 @@ class RuntimeConformance:
         source = Pieces(b"before ", closing.wait, b"after")
         async with trio.open_nursery() as nursery, self._ready("echo") as runtime:
             nursery.start_soon(runtime.invoke, request("echo", source=source), reply)
-            while source.left == 3:  # noqa: ASYNC110 - sources tell nobody
+            while source.left == 3:
                 await trio.sleep(0.001)
             nursery.start_soon(_set_soon, closing)
         assert reply.body == b"before after"
@@ -247,13 +254,13 @@ async def _set_soon(event: trio.Event) -> None:
 
 
 async def _reads(path: Path, word: str) -> None:
-    while not path.exists() or path.read_text() != word:  # noqa: ASYNC110, ASYNC240 - another process writes it
+    while not path.exists() or path.read_text() != word:  # noqa: ASYNC240 - another process writes it
         await trio.sleep(0.005)
 
 
 async def _settles(condition: object) -> None:
     with trio.fail_after(PATIENCE):
-        while not condition():  # type: ignore[operator]  # noqa: ASYNC110 - the kernel tells nobody
+        while not condition():  # type: ignore[operator]
             await trio.sleep(0.01)
 
 

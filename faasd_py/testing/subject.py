@@ -1,15 +1,15 @@
 """The functions that RuntimeConformance calls, as one program with the standard library only.
 
-    python -I -S subject.py process NAME     body on stdin, answer on stdout, the request as Http_… variables
-    python -I -S subject.py serve            HTTP on $PORT or $UNIX_SOCKET; the name is in the header X-Subject
+python -I -S subject.py process NAME     body on stdin, answer on stdout, the request as Http_… variables
+python -I -S subject.py serve            HTTP on $PORT or $UNIX_SOCKET; the name is in the header X-Subject
 
-    echo       answers the body, piece by piece as it comes
-    describe   answers what it saw of the request, as JSON
-    large      answers as many bytes as the body says, without reading on
-    early      answers without reading the body
-    slow       writes `begun` into the file that the body names, never answers, and writes `stopped` when it is stopped
-    fail       fails: exit status 3, or a 500
-    broken     serve only: promises more than it sends, and closes the connection
+echo       answers the body, piece by piece as it comes
+describe   answers what it saw of the request, as JSON
+large      answers as many bytes as the body says, without reading on
+early      answers without reading the body
+slow       writes `begun` into the file that the body names, never answers, and writes `stopped` when it is stopped
+fail       fails: exit status 3, or a 500
+broken     serve only: promises more than it sends, and closes the connection
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ def converse(sock: socket.socket) -> None:
 class Request:
     """One request, and the way to answer it."""
 
-    def __init__(self, sock: socket.socket, source: BinaryIO, start: bytes, headers: dict[bytes, bytes]) -> None:
+    def __init__(
+        self, sock: socket.socket, source: BinaryIO, start: bytes, headers: dict[bytes, bytes]
+    ) -> None:
         self.sock = sock
         self.source = source
         self.method, self.target, _ = start.split(b" ")

@@ -203,7 +203,14 @@ def test_a_function_is_one_thing():
 
 
 @pytest.mark.parametrize(
-    "url", ["http://10.0.0.5:9000", "https://api.lan/base/", "http+unix:///run/app.sock", "http://[::1]:80/", "http://x"]
+    "url",
+    [
+        "http://10.0.0.5:9000",
+        "https://api.lan/base/",
+        "http+unix:///run/app.sock",
+        "http://[::1]:80/",
+        "http://x",
+    ],
 )
 def test_good_urls(url):
     """With a host, or of a unix socket the path."""
@@ -317,9 +324,18 @@ def test_function_settings(line, sentence):
         (COMMAND, ["port = 80", "unix_socket = true", "ready_path = '/'", "replicas = { max = 2 }"]),
         (COMMAND, ["read_timeout = 5", "write_timeout = 5", "start_timeout = 5", "idle_timeout = 5"]),
         (f"{COMMAND}\nmode = 'stream'", ["port = 80", "max_idle_connections = 1"]),
-        (f"{COMMAND}\nmode = 'http'", ["combine_output = true", "content_type = 'a/b'", "cgi_headers = false"]),
-        ("url = 'http://x'", ["port = 80", "environment = { A = 'b' }", "working_directory = '/'", "secrets = ['s']"]),
-        ("url = 'http://x'", ["user = 'root'", "limits = { open_files = 9 }", "kill_grace = 5", "write_timeout = 5"]),
+        (
+            f"{COMMAND}\nmode = 'http'",
+            ["combine_output = true", "content_type = 'a/b'", "cgi_headers = false"],
+        ),
+        (
+            "url = 'http://x'",
+            ["port = 80", "environment = { A = 'b' }", "working_directory = '/'", "secrets = ['s']"],
+        ),
+        (
+            "url = 'http://x'",
+            ["user = 'root'", "limits = { open_files = 9 }", "kill_grace = 5", "write_timeout = 5"],
+        ),
     ],
 )
 def test_what_a_mode_does_not_heed(kind, lines):

@@ -79,9 +79,7 @@ def test_a_status_is_one_line(manager):
 def test_outside_systemd_nothing_happens(environ):
     """Without a socket that we know, each message is dropped and nothing is raised."""
     notifier = Notifier.from_environment({**environ, "WATCHDOG_USEC": "1000000"})
-    assert not any(
-        (notifier.ready(), notifier.reloading(), notifier.stopping(), notifier.ping())
-    )
+    assert not any((notifier.ready(), notifier.reloading(), notifier.stopping(), notifier.ping()))
     assert notifier.watchdog is None
 
 

@@ -56,7 +56,10 @@ def shell(text: str) -> list[str]:
 async def alone(open_mode: Callable, **settings) -> AsyncIterator:
     """A runtime with machinery and directory of its own."""
     with tempfile.TemporaryDirectory() as directory:
-        async with open_machinery() as machinery, open_mode(site(machinery, directory, **settings)) as runtime:
+        async with (
+            open_machinery() as machinery,
+            open_mode(site(machinery, directory, **settings)) as runtime,
+        ):
             yield runtime
 
 

@@ -117,7 +117,9 @@ async def test_a_cancelled_machinery_cleans_up():
 async def test_a_helper_that_dies(machinery, tmp_path, caplog):
     """Its processes are killed and their calls fail; the next call starts another helper."""
     log = Log()
-    async with open_fork(site(machinery, tmp_path, log=log, command=shell("echo $$ >&2; sleep 1000"))) as runtime:
+    async with open_fork(
+        site(machinery, tmp_path, log=log, command=shell("echo $$ >&2; sleep 1000"))
+    ) as runtime:
         with pytest.raises(FunctionUnavailable, match="the process that starts functions has ended"):
             async with open_nursery() as nursery:
                 nursery.start_soon(runtime.invoke, request("x"), Recorder())

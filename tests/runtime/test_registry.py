@@ -84,7 +84,9 @@ async def test_names(tmp_path, machinery):
         await registry.apply({"f": ECHO, "b-2": ECHO})
         function = registry.get(b"f")
         assert registry.get(b"f.openfaas-fn") is registry.lane("f.openfaas-fn") is function
-        assert registry.get(b"f.other") is registry.get(b"F") is registry.get(b"") is registry.lane("f") is None
+        assert (
+            registry.get(b"f.other") is registry.get(b"F") is registry.get(b"") is registry.lane("f") is None
+        )
         assert [f.label for f in registry.functions()] == ["b-2.openfaas-fn", "f.openfaas-fn"]
         assert (function.name, function.namespace, function.label) == ("f", "openfaas-fn", "f.openfaas-fn")
         assert function.settings is ECHO
@@ -299,17 +301,32 @@ async def test_what_a_crash_left_is_removed(tmp_path, machinery):
         (FunctionSettings(command=["nonesuch"]), "command: there is no program 'nonesuch'"),
         (FunctionSettings(command=["/etc/passwd"]), "command: there is no program '/etc/passwd'"),
         (FunctionSettings(command=["/tmp"]), "command: there is no program '/tmp'"),
-        (FunctionSettings(command=["cat"], environment={"PATH": "/nowhere"}), "command: there is no program 'cat'"),
-        (FunctionSettings(command=["cat"], working_directory="/none/such"), "working_directory: there is no directory"),
-        (FunctionSettings(command=["cat"], working_directory="here"), "working_directory: expected an absolute path"),
+        (
+            FunctionSettings(command=["cat"], environment={"PATH": "/nowhere"}),
+            "command: there is no program 'cat'",
+        ),
+        (
+            FunctionSettings(command=["cat"], working_directory="/none/such"),
+            "working_directory: there is no directory",
+        ),
+        (
+            FunctionSettings(command=["cat"], working_directory="here"),
+            "working_directory: expected an absolute path",
+        ),
         (FunctionSettings(command=["cat"], user="nobody"), "user: functions run as the daemon's own user"),
-        (FunctionSettings(command=["cat"], limits=LimitSettings(pids=3)), "limits.pids: cannot be enforced here"),
+        (
+            FunctionSettings(command=["cat"], limits=LimitSettings(pids=3)),
+            "limits.pids: cannot be enforced here",
+        ),
         (FunctionSettings(command=["cat"], limits=LimitSettings(pids=3, best_effort=True)), None),
         (FunctionSettings(command=["cat"], limits=LimitSettings(open_files=99)), None),
         (FunctionSettings(command=["cat"], secrets=["none"]), "secrets: there is no secret 'none'"),
         (FunctionSettings(command=["cat"], secrets=["../x"]), "secrets: expected the name of a secret"),
         (FunctionSettings(command=["cat"], environment={"A=B": "c"}), "environment: 'A=B' is no name"),
-        (FunctionSettings(command=["cat"], environment={"A": "\0"}), "the command and the environment cannot hold NUL"),
+        (
+            FunctionSettings(command=["cat"], environment={"A": "\0"}),
+            "the command and the environment cannot hold NUL",
+        ),
         (FunctionSettings(command=["cat"], mode="nope"), "mode: there is no mode 'nope'"),
         (FunctionSettings(command=["cat"], mode="http", port=99999), "port: expected a port"),
         (FunctionSettings(url="gopher://h"), "url: expected http://HOST"),
@@ -331,7 +348,9 @@ async def test_problems_of_what_is_in_force(tmp_path, machinery):
     """Without an argument, those of the functions there are."""
     async with opened(tmp_path, machinery) as registry:
         await registry.apply({"f": ECHO, "bad": FunctionSettings(command=["nonesuch"])})
-        assert registry.problems() == ["functions.bad.command: there is no program 'nonesuch' that can be run"]
+        assert registry.problems() == [
+            "functions.bad.command: there is no program 'nonesuch' that can be run"
+        ]
 
 
 async def test_limits_that_are_not_enforced_are_logged(tmp_path, machinery, caplog):

@@ -80,7 +80,9 @@ async def test_port_in_command_and_environment(machinery, tmp_path):
     text = "import os, sys; print(sys.argv[1:], os.environ['PORT'], flush=True)"
     command = [*script(text), "a:$PORT", "${PORT}b", "$PORTS", "$$", "{$PORT}"]
     async with served(machinery, tmp_path, command=command, start_timeout=Duration(5)) as call:
-        with pytest.raises(FunctionUnavailable, match="the process ended with exit status 0 before it was ready"):
+        with pytest.raises(
+            FunctionUnavailable, match="the process ended with exit status 0 before it was ready"
+        ):
             await call()
     stream, line = call.log.lines[0][:2]
     port = line.rpartition(" ")[2]
@@ -130,7 +132,9 @@ async def test_ready_path(machinery, tmp_path):
 
 async def test_never_ready(machinery, tmp_path):
     """After start_timeout its calls fail with the reason, and it is ended."""
-    async with served(machinery, tmp_path, command=["/bin/sleep", "1000"], start_timeout=Duration(0.2), smallest=0) as call:
+    async with served(
+        machinery, tmp_path, command=["/bin/sleep", "1000"], start_timeout=Duration(0.2), smallest=0
+    ) as call:
         with pytest.raises(FunctionUnavailable, match="not ready within 200ms"):
             await call()
         await eventually(lambda: machinery.children == [])
@@ -141,7 +145,9 @@ async def test_never_ready_by_its_path(machinery, tmp_path):
     async with served(machinery, tmp_path, command=SERVE, ready_path="/x", smallest=0) as call:
         assert (await call()).status == 200
     failing = script(READY_LATER.replace("> 2", "> 2000"))
-    async with served(machinery, tmp_path, command=failing, ready_path="/x", start_timeout=Duration(0.3), smallest=0) as call:
+    async with served(
+        machinery, tmp_path, command=failing, ready_path="/x", start_timeout=Duration(0.3), smallest=0
+    ) as call:
         with pytest.raises(FunctionUnavailable, match=r"/x answered 503|not ready within 300ms"):
             await call()
 
@@ -319,7 +325,10 @@ async def test_helper_death(machinery, tmp_path):
     ("settings", "problem"),
     [
         ({"port": 70_000}, "functions.f.port: expected a port of at most 65535"),
-        ({"port": 80, "replicas": ReplicaSettings(min=1, max=2)}, "functions.f.port: 2 replicas cannot share"),
+        (
+            {"port": 80, "replicas": ReplicaSettings(min=1, max=2)},
+            "functions.f.port: 2 replicas cannot share",
+        ),
         ({"port": 80, "unix_socket": True}, "functions.f.port: expected either a port or unix_socket"),
         ({"ready_path": "/a b"}, "functions.f.ready_path: expected a path"),
     ],

@@ -25,7 +25,10 @@ async def test_each_piece_is_passed_on_as_it_comes(machinery, tmp_path):
     """The answer begins with the first output, while the function waits for more input."""
     reply, go = Recorder(), trio.Event()
     command = shell("echo first; read line; echo $line")
-    async with open_stream(site(machinery, tmp_path, command=command)) as runtime, trio.open_nursery() as nursery:
+    async with (
+        open_stream(site(machinery, tmp_path, command=command)) as runtime,
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(runtime.invoke, request("x", source=Pieces(go.wait, b"second\n")), reply)
         await reply.until(lambda: reply.body == b"first\n")
         assert (reply.status, reply.length, reply.ended) == (200, None, False)
@@ -75,7 +78,9 @@ async def test_requests_that_no_process_can_be_started_for(machinery, tmp_path):
     """400 for a NUL in the path, 431 for headers beyond the system's limit."""
     reply, _ = await stream(machinery, tmp_path, ["/bin/cat"], request("x", target=b"/%00"))
     assert reply.status == 400
-    reply, _ = await stream(machinery, tmp_path, ["/bin/cat"], request("x", headers=b"A: %s\r\n" % (b"x" * 150_000)))
+    reply, _ = await stream(
+        machinery, tmp_path, ["/bin/cat"], request("x", headers=b"A: %s\r\n" % (b"x" * 150_000))
+    )
     assert reply.status == 431
 
 

@@ -54,7 +54,9 @@ async def test_weather(machinery, tmp_path, seed):
             for open_mode in (open_fork, open_stream):
                 place = site(machinery, tmp_path / str(number), command=command, kill_grace=0.05)
                 runtimes.append(await stack.enter_async_context(open_mode(place)))
-        serve = site(machinery, tmp_path / "s", command=[*PYTHON, SUBJECT, "serve"], kill_grace=0.2, mode="http")
+        serve = site(
+            machinery, tmp_path / "s", command=[*PYTHON, SUBJECT, "serve"], kill_grace=0.2, mode="http"
+        )
         runtimes.append(await stack.enter_async_context(open_service(serve)))
         cat = runtimes[0]
         await cat.invoke(request("x", b"warm up"), Recorder())
@@ -75,7 +77,9 @@ async def test_weather(machinery, tmp_path, seed):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(disturb)
                 for _ in range(150):
-                    nursery.start_soon(one, dice.choice(runtimes), body(dice), dice.choice((0, 0.001, 0.01, 0.1, 0.5)))
+                    nursery.start_soon(
+                        one, dice.choice(runtimes), body(dice), dice.choice((0, 0.001, 0.01, 0.1, 0.5))
+                    )
                     if dice.random() < 0.3:
                         await trio.sleep(0.005)
         assert all(runtime.running.count == 0 for runtime in runtimes)
@@ -83,7 +87,9 @@ async def test_weather(machinery, tmp_path, seed):
         await cat.invoke(request("x", b"fair again"), reply)
         assert reply.body == b"fair again"
     await eventually(lambda: machinery.children == [])
-    await eventually(lambda: not [pid for helper in helpers for pid in members(helper) if pid not in machinery.helpers])
+    await eventually(
+        lambda: not [pid for helper in helpers for pid in members(helper) if pid not in machinery.helpers]
+    )
     assert pipes() <= before
 
 

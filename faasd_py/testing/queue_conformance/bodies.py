@@ -1,5 +1,4 @@
 """Bodies of every size and kind."""
-# ruff: noqa: S101 - a test asserts
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """The outbox: a callback is put by the settlement, in the same transaction."""
-# ruff: noqa: S101 - a test asserts
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Cancelling: a call, in every state; and a task that waits, without losing anything."""
-# ruff: noqa: S101 - a test asserts
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Dead letters: kept with their request and last answer, requeued, purged."""
-# ruff: noqa: S101 - a test asserts
 
 from __future__ import annotations
 

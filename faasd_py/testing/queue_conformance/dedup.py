@@ -1,5 +1,4 @@
 """Idempotency keys: the first call's receipt again, nothing put twice."""
-# ruff: noqa: S101 - a test asserts
 
 from __future__ import annotations
 

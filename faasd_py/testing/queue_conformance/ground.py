@@ -1,5 +1,4 @@
 """What every area stands on: opening the backend, and walking a call along the road."""
-# ruff: noqa: S101, ASYNC110 - a test asserts, and looks again until it is so
 
 from __future__ import annotations
 

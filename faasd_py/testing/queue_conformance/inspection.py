@@ -1,5 +1,4 @@
 """What a person sees: records, pages, the state of each call at any moment."""
-# ruff: noqa: S101 - a test asserts
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Lanes: each is announced to one who seeks work, and wakes those who wait on it."""
-# ruff: noqa: S101 - a test asserts
 
 from __future__ import annotations
 

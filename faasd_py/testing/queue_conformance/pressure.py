@@ -1,5 +1,4 @@
 """Limits: depth and bytes, refused with the reason, and free again when something ends."""
-# ruff: noqa: S101 - a test asserts
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """Results: the last outcome, bounded in size and time."""
-# ruff: noqa: S101, ASYNC110 - a test asserts, and looks again until it is so
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """put → lease → start → settle: nothing is lost, nothing is given twice, nothing is changed on the way."""
-# ruff: noqa: S101, ASYNC110 - a test asserts, and looks again until it is so
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Delay, priority, and the fields a worker needs to let a call expire."""
 
-
 from __future__ import annotations
 
 import time
