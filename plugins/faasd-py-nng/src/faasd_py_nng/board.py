@@ -28,6 +28,8 @@ class Board:
         self._bytes = 0
         self._quarantined = 0
         self._changes: set[Change] = set()
+        self._fading: set[Change] = set()
+        self._counted = True
         self.trouble: str | None = None
 
     def forget(self) -> None:
@@ -35,8 +37,13 @@ class Board:
         self._number = 0
         self._lanes = {name: (0, lane) for name, (_, lane) in self._lanes.items()}
 
-    def told(self, figures: Figures) -> None:
-        """Take them over; of each lane the newest count, whatever order they come in."""
+    def told(self, figures: Figures | None) -> None:
+        """Take them over; of each lane the newest count, whatever order they come in. None: the hub did not count."""
+        self._counted = figures is not None
+        if figures is None:
+            return
+        self._changes -= self._fading
+        self._fading.clear()
         for name, lane in figures.lanes.items():
             if figures.number > self._lanes.get(name, (0, None))[0]:
                 self._lanes[name] = figures.number, lane
@@ -50,8 +57,11 @@ class Board:
         self._changes.add(change)
 
     def confirmed(self, change: Change) -> None:
-        """The hub's own figures have it now."""
-        self._changes.discard(change)
+        """The hub's own figures have it now, or as soon as it counts again."""
+        if self._counted:
+            self._changes.discard(change)
+        else:
+            self._fading.add(change)
 
     def stats(self) -> QueueStats:
         """As they must be now."""

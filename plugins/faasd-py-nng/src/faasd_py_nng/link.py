@@ -62,8 +62,8 @@ class Spoke(Protocol):
         """There are calls."""
         ...
 
-    def figures(self, figures: Figures) -> None:
-        """There are new figures."""
+    def figures(self, figures: Figures | None) -> None:
+        """There are new figures, or the hub has not counted."""
         ...
 
 
@@ -300,8 +300,7 @@ class Link:
         for answer in told.answers:
             if isinstance(answer, Value) and answer.size:
                 await self._fetch_document(line, answer)
-        if told.figures is not None:
-            self._spoke.figures(told.figures)
+        self._spoke.figures(told.figures)
         if told.grants:
             self._spoke.granted(told.grants)
         for answer in told.answers:

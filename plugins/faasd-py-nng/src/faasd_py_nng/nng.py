@@ -257,7 +257,7 @@ async def open_line(address: str, tls: Certificates | None, patience: float) -> 
         **options,
     )  # fmt: skip
     line = Line(socket)
-    socket.add_post_pipe_remove_cb(_in_trio(trio.lowlevel.current_trio_token(), lambda _: line.lost.set()))
+    socket.add_post_pipe_remove_cb(_in_trio(trio.lowlevel.current_trio_token(), lambda _: line.close()))
     try:
         with trio.move_on_after(patience) as scope:
             await _dial(socket, address)

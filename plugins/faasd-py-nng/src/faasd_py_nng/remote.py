@@ -124,7 +124,7 @@ class RemoteQueue:
         """See Spoke."""
         self._lanes.granted(grants)
 
-    def figures(self, figures: Figures) -> None:
+    def figures(self, figures: Figures | None) -> None:
         """See Spoke."""
         self._board.told(figures)
 
