@@ -82,7 +82,9 @@ async def test_a_restart_of_the_broker_keeps_everything(bench_on, tmp_path):
             assert (await queue.find(dead.id)).state is State.DEAD
             assert (await queue.find(later.id)).state is State.DELAYED
             assert await queue.result(done.id) == bench.answer
-            assert (await queue.put(bench.call(lane="other", idempotency_key="k", fingerprint=b"1"))).id == keyed.id
+            assert (
+                await queue.put(bench.call(lane="other", idempotency_key="k", fingerprint=b"1"))
+            ).id == keyed.id
             assert (await bench.run(queue, "other")).id == keyed.id
 
 
@@ -157,7 +159,9 @@ async def test_a_publish_whose_confirmation_is_lost_is_there_once(bench):
                 lost.append(message)
 
         publisher._answered = deaf
-        subscription = next(s for s in queue._ground.client._subscriptions.values() if s.subject.startswith(publisher._inbox))
+        subscription = next(
+            s for s in queue._ground.client._subscriptions.values() if s.subject.startswith(publisher._inbox)
+        )
         subscription._deliver = deaf
         accepted = await queue.put(bench.call())
         assert len(lost) == 1

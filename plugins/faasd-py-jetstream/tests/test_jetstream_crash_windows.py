@@ -117,6 +117,34 @@ async def test_a_requeued_call_that_is_cut_short_runs_again(bench):
         assert (again.id, again.crashed, again.attempt) == (accepted.id, True, 2)
 
 
+async def test_the_next_life_of_a_killed_daemon_goes_on_at_once(bench, until):
+    """It does not wait for the ack wait: what it held is on record; what it had started counts as cut short."""
+    slow = {"ack_wait": "60s"}
+    async with bench.open("box", options=slow) as queue:
+        ids = [(await queue.put(bench.call())).id for _ in range(3)]
+        await bench.begin(queue)
+        await until(lambda: queue._lanes.named[bench.lane].count == 2)
+        await until(lambda: len(queue._heir._written) == 3 and not queue._heir._writing)
+        dies_at(queue, lambda *_: True)
+    async with bench.open("box", options=slow) as queue:
+        got = [await bench.take(queue, within=5) for _ in range(3)]
+        assert sorted(lease.id for lease in got) == ids
+        assert {(lease.id, lease.attempt, lease.crashed) for lease in got if lease.crashed} == {
+            (ids[0], 2, True)
+        }
+
+
+async def test_a_life_after_nothing(bench):
+    """A file that is damaged, or names a life of which there is no record, is no obstacle."""
+    for text in ("", "no name!", "abc123"):
+        place = bench.directory / "box" / "queue"
+        place.mkdir(parents=True, exist_ok=True)
+        await trio.Path(place / "node").write_text(text)
+        async with bench.open("box") as queue:
+            await queue.put(bench.call())
+            await bench.run(queue)
+
+
 async def test_large_bodies_survive_the_death_of_a_daemon(bench):
     """They lie at the broker, not on the box that died."""
     from faasd_py.api import Spooled
@@ -139,7 +167,9 @@ async def test_a_message_that_is_no_call_is_set_aside(bench, until):
         await queue.put(bench.call())
         await bench.run(queue)
         root = queue._ground.names.root
-        await queue._ground.client.request(f"{root}.call.resize=2Eopenfaas-fn.10.-.nonsense", b"\xc1", timeout=5)
+        await queue._ground.client.request(
+            f"{root}.call.resize=2Eopenfaas-fn.10.-.nonsense", b"\xc1", timeout=5
+        )
         await queue.put(bench.call())
         await bench.run(queue)
         await until(lambda: queue.stats().quarantined == 1)
@@ -156,7 +186,9 @@ async def test_a_damaged_row_is_no_row(bench):
         names = queue._ground.names
         await queue._ground.publisher.publish(names.state_row(accepted.id), b"\xc1", within=5)
         await queue._ground.publisher.publish(names.running("dead"), b"\xc1", within=5)
-        await queue._ground.publisher.publish(names.running("old"), rows.encode(rows.Journal("x", {1: 9})), within=5)
+        await queue._ground.publisher.publish(
+            names.running("old"), rows.encode(rows.Journal("x", {1: 9})), within=5
+        )
         assert (await queue.find(accepted.id)).state is State.READY
         async with bench.open() as other:
             lease = await bench.take(queue)
@@ -208,7 +240,9 @@ async def test_what_is_published(bench):
         later = (await queue.put(bench.call(lane="a b", not_before=4e9, priority=3))).id
         large = (await queue.put(bench.call(lane="large", body=b"z" * 1_200_000))).id
         message = await api.last(names.calls, f"{names.root}.call.>")
-        found = {subject: await api.last(names.calls, subject) for subject in await api.subjects(names.calls, ">")}
+        found = {
+            subject: await api.last(names.calls, subject) for subject in await api.subjects(names.calls, ">")
+        }
         by_id = {subject.rpartition(".")[2]: (subject, message) for subject, message in found.items()}
         subject, message = by_id[now]
         assert subject == f"{names.root}.call.resize=2Eopenfaas-fn.10.cf4ab791c62b8d2b.{now}"

@@ -28,7 +28,12 @@ def house(tmp_path):
         root = tmp_path / f"daemon{len(made)}"
         root.mkdir()
         functions = {"quick": service(root, script="recorder.py", retry=SOON, max_inflight=16)}
-        options = {"servers": [url], "namespace": tmp_path.name[-64:], "ack_wait": "2s", "poll_interval": "500ms"}
+        options = {
+            "servers": [url],
+            "namespace": tmp_path.name[-64:],
+            "ack_wait": "2s",
+            "poll_interval": "500ms",
+        }
         queue = {"backend": "jetstream", "options": options}
         daemon = Daemon(root, functions, queue=queue, callback={"schedule": ["100ms"] * 60}, **tables)
         made.append(daemon)

@@ -47,13 +47,21 @@ def test_the_demo_of_two_daemons(tmp_path, capsys):
     """Every command succeeds; all calls ran, on both daemons."""
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    script = "set -eu\n" + "\n".join(re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL))
+    script = "set -eu\n" + "\n".join(
+        re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    )
     for written in ("422", "622", "808"):
         script = re.sub(rf"127\.0\.0\.1([:/]){written}(?=[\d$])", rf"127.0.0.1\g<1>{port_base()}", script)
     environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     try:
         done = subprocess.run(
-            ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90, check=False
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
         )
     finally:
         end_all(tmp_path)

@@ -123,7 +123,9 @@ def test_a_reply_subject_is_read():
     assert long == delivery.Delivery("a_10", 3, 17, 42)
 
 
-@pytest.mark.parametrize("reply", ["", "_INBOX.x", "$JS.ACK.a.b", "$JS.ACK.s.c.x.y.z.1.2", "$JS.FOO.s.c.1.2.3.4.5"])
+@pytest.mark.parametrize(
+    "reply", ["", "_INBOX.x", "$JS.ACK.a.b", "$JS.ACK.s.c.x.y.z.1.2", "$JS.FOO.s.c.1.2.3.4.5"]
+)
 def test_other_replies_are_no_deliveries(reply):
     """None, not an error."""
     assert delivery.parse(reply) is None

@@ -83,7 +83,9 @@ async def test_no_broker_is_said_in_one_sentence(bench_on):
 async def test_a_password_and_tls(bench_on, tmp_path):
     """Let in with both; a wrong password is named."""
     authority = trustme.CA()
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        str(tmp_path / "server.pem")
+    )
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     extra = (
         f'tls {{ cert_file: "{tmp_path}/server.pem", key_file: "{tmp_path}/server.pem" }}\n'
@@ -117,7 +119,9 @@ async def test_a_stream_that_is_not_ours(bench):
     async with bench.open() as queue:
         api, name = queue._ground.api, queue._ground.names.calls
         await api.ask(f"STREAM.DELETE.{name}")
-        await api.ask(f"STREAM.CREATE.{name}", {"name": name, "subjects": ["some.thing"], "storage": "memory"})
+        await api.ask(
+            f"STREAM.CREATE.{name}", {"name": name, "subjects": ["some.thing"], "storage": "memory"}
+        )
     with pytest.raises(QueueBroken, match=r"choose another queue\.options\.prefix"):
         async with bench.open():
             pass

@@ -29,7 +29,10 @@ async def test_two_daemons_share_a_batch(bench, until):
 
 async def test_a_lane_that_another_daemon_fills_is_announced(bench):
     """A daemon that was idle learns of it at once, not at its next look."""
-    async with bench.open(options={"poll_interval": "60s"}) as one, bench.open(options={"poll_interval": "60s"}) as two:
+    async with (
+        bench.open(options={"poll_interval": "60s"}) as one,
+        bench.open(options={"poll_interval": "60s"}) as two,
+    ):
         await one.put(bench.call(lane="new.lane"))
         with trio.fail_after(5):
             assert await two.next_lane() == "new.lane"

@@ -185,7 +185,10 @@ class Api:
 
     async def ensure_consumer(self, stream: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """The durable consumer, made if it is not there."""
-        return await self.ask(f"CONSUMER.CREATE.{stream}.{config['name']}", {"stream_name": stream, "config": config, "action": ""})
+        return await self.ask(
+            f"CONSUMER.CREATE.{stream}.{config['name']}",
+            {"stream_name": stream, "config": config, "action": ""},
+        )
 
     async def consumers(self, stream: str) -> list[dict[str, Any]]:
         """The info of every consumer."""

@@ -54,7 +54,9 @@ class Books:
         except msgspec.DecodeError:
             return None
         later = message.subject.startswith(f"{self._names.root}.later.")
-        return Waiting(identity, call, message.seq, message.subject, later, message.headers.get(rows.BODY, ""))
+        return Waiting(
+            identity, call, message.seq, message.subject, later, message.headers.get(rows.BODY, "")
+        )
 
     async def buried(self, identity: str) -> Stored | None:
         """The dead letter."""

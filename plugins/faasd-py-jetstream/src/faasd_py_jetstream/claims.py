@@ -81,7 +81,9 @@ class Claims:
         if claim.fingerprint != call.fingerprint:
             raise IdempotencyConflict("this Idempotency-Key was used with a different request")
         if not claim.sure and found is not None:
-            first = msgspec.structs.replace(call, call_id=None if claim.call_id == claim.id else claim.call_id)
+            first = msgspec.structs.replace(
+                call, call_id=None if claim.call_id == claim.id else claim.call_id
+            )
             await self._put(first, claim.id)
             self._make_sure(subject, claim, found.seq)
         return Accepted(id=claim.id, call_id=claim.call_id, duplicate=True)

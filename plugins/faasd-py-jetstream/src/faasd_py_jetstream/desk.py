@@ -95,14 +95,18 @@ class Desk:
             return await self._whole(record.id, waiting.call, waiting.stored)
         letter = await self._books.buried(record.id)
         if letter is not None:
-            return await self._whole(record.id, rows.decode_call(letter.data), letter.headers.get(rows.BODY, ""))
+            return await self._whole(
+                record.id, rows.decode_call(letter.data), letter.headers.get(rows.BODY, "")
+            )
         return None
 
     async def _whole(self, identity: str, call: Call, stored: str) -> Call:
         """With its large body, in a file that is removed when the queue opens the next time."""
         if not stored:
             return call
-        return msgspec.structs.replace(call, body=await self._bodies.fetch(identity, rows.read_stored(stored)))
+        return msgspec.structs.replace(
+            call, body=await self._bodies.fetch(identity, rows.read_stored(stored))
+        )
 
     async def result(self, call: str) -> Outcome | None:
         """The last outcome."""
@@ -272,9 +276,7 @@ class Desk:
         """Those that match and are not LEASED."""
         return await self._each(which, limit, self._forget)
 
-    async def _each(
-        self, which: Filter, limit: int, act: Callable[[str, Record], Awaitable[bool]]
-    ) -> int:
+    async def _each(self, which: Filter, limit: int, act: Callable[[str, Record], Awaitable[bool]]) -> int:
         await self._settler.flush()
         done = 0
         for record in await self.records(which, limit, skip=State.LEASED):

@@ -115,5 +115,3 @@ class JournalKeeper:
                 for seq, attempt in journal.running.items():
                     found[seq] = max(attempt, found.get(seq, 0))
         return found
-
-

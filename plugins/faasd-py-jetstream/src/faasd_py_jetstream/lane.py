@@ -156,7 +156,9 @@ class Lane:
 
     def stats(self) -> LaneStats:
         """The figures now."""
-        oldest = min((entry.call.accepted_at or (entry.key >> 15) / 1000 for entry in self.at_hand()), default=None)
+        oldest = min(
+            (entry.call.accepted_at or (entry.key >> 15) / 1000 for entry in self.at_hand()), default=None
+        )
         known = [time for time in (oldest, self.oldest_at) if time is not None and self.ready]
         return LaneStats(
             ready=self.ready, leased=self.leased, delayed=self.delayed, dead=self.dead, oldest_at=min(known, default=None)

@@ -37,6 +37,7 @@ from faasd_py_jetstream.desk import Desk
 from faasd_py_jetstream.entry import Entry, Phase
 from faasd_py_jetstream.figures import Figures
 from faasd_py_jetstream.ground import Ground, log, open_ground
+from faasd_py_jetstream.heir import Heir
 from faasd_py_jetstream.identity import NODE_BITS, Ids
 from faasd_py_jetstream.journal import JournalKeeper
 from faasd_py_jetstream.lane import Lane
@@ -91,7 +92,8 @@ class JetStreamQueue:
         self._desk = Desk(
             ground, self._lanes, self._settler, self._books, self._bodies, self._figures, self._entries
         )
-        self._watch = Watch(ground, self._lanes, self._settler, self._figures, nursery)
+        self._heir = Heir(ground, site.directory, f"{node:015x}")
+        self._watch = Watch(ground, self._lanes, self._settler, self._figures, self._heir, nursery)
         self._claims = Claims(ground, self._put)
         self._lanes_subject = f"{ground.names.root}.lanes"
         ground.client.subscribe(self._lanes_subject, lambda _: self._watch.look())
@@ -165,7 +167,12 @@ class JetStreamQueue:
             promise.keep(answer)
 
         publisher.send(
-            post.subject, post.data, post.headers, done, within=self._ground.options.put_timeout, stubborn=False
+            post.subject,
+            post.data,
+            post.headers,
+            done,
+            within=self._ground.options.put_timeout,
+            stubborn=False,
         )
         return not (await promise.wait()).duplicate
 
@@ -289,6 +296,7 @@ class JetStreamQueue:
         Raises:
             QueueUnavailable: the broker went away.
         """
+        await self._heir.take_over()
         await self._watch.look_once()
         nursery.start_soon(self._ground.publisher.run)
         nursery.start_soon(self._watch.sweep)
@@ -306,6 +314,7 @@ class JetStreamQueue:
                         self._settler.say(entry.reply, NAK)
                         self._bodies.drop_file(entry.file)
                 await self._journal.close()
+                await self._heir.close()
                 await self._ground.client.flush(LEAVE)
             except (QueueUnavailable, NatsError) as error:
                 log.warning("the queue closes without having said everything: %s", error)

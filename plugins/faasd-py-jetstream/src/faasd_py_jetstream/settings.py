@@ -128,7 +128,9 @@ def tls_context(options: Options) -> ssl.SSLContext | None:
         try:
             context.load_cert_chain(options.tls_certificate, options.tls_key)
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"{WHERE}.tls_certificate: cannot use {options.tls_certificate}: {error}") from None
+            raise ConfigError(
+                f"{WHERE}.tls_certificate: cannot use {options.tls_certificate}: {error}"
+            ) from None
     return context
 
 

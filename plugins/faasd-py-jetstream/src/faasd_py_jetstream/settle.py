@@ -135,7 +135,11 @@ class Settler:
             entry.status = status
         if outcome is not None or started:
             line = Attempt(
-                number=entry.attempts, started_at=began, duration=duration, status=status, reason=verdict.reason
+                number=entry.attempts,
+                started_at=began,
+                duration=duration,
+                status=status,
+                reason=verdict.reason,
             )
             entry.history = (*entry.history, line)[-HISTORY:]
 
@@ -318,7 +322,9 @@ class Settler:
         """The row of a waiting call is no longer needed."""
         names = self._ground.names
         try:
-            self._ground.api.tell(f"STREAM.PURGE.{bucket(names.state)}", {"filter": names.state_row(identity)})
+            self._ground.api.tell(
+                f"STREAM.PURGE.{bucket(names.state)}", {"filter": names.state_row(identity)}
+            )
         except NatsError:
             return
 
@@ -340,7 +346,11 @@ class Settler:
         entry.state, entry.reason, entry.status, entry.history = (
             record.state, record.reason, record.status, record.history
         )  # fmt: skip
-        entry.attempts, entry.started_at, entry.finished_at = record.attempts, record.started_at, record.finished_at
+        entry.attempts, entry.started_at, entry.finished_at = (
+            record.attempts,
+            record.started_at,
+            record.finished_at,
+        )
         entry.outcome, entry.phase = row.outcome, Phase.SETTLING
         steps = [self._results_row(entry)]
         if entry.state is State.DEAD:

@@ -12,6 +12,7 @@ from faasd_py_jetstream.delivery import NAK, WORKING
 from faasd_py_jetstream.entry import Entry, Phase
 from faasd_py_jetstream.figures import Figures
 from faasd_py_jetstream.ground import Ground, log, prepare
+from faasd_py_jetstream.heir import Heir
 from faasd_py_jetstream.lanes import Lanes
 from faasd_py_jetstream.names import store, token
 from faasd_py_jetstream.rows import size_of
@@ -39,11 +40,20 @@ MANY: Final = 10_000
 class Watch:
     """Two tasks: `sweep` and `poll`."""
 
-    def __init__(self, ground: Ground, lanes: Lanes, settler: Settler, figures: Figures, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        lanes: Lanes,
+        settler: Settler,
+        figures: Figures,
+        heir: Heir,
+        nursery: trio.Nursery,
+    ) -> None:
         self._ground = ground
         self._lanes = lanes
         self._settler = settler
         self._figures = figures
+        self._heir = heir
         self._nursery = nursery
         self._now = trio.Event()
         self._applied_at = -1e9
@@ -65,6 +75,7 @@ class Watch:
             if now - alive_at >= every:
                 alive_at = now
                 self._show_life()
+            self._heir.note(list(self._lanes.sources()))
             for lane in list(self._lanes.named.values()):
                 self.give_back(lane.stale(now))
                 for source in lane.sources.values():
@@ -238,5 +249,3 @@ class Watch:
             if now - max(source.busy_at, source.came_at) > limit:
                 await self._ground.api.ask(f"CONSUMER.DELETE.{self._ground.names.calls}.{source.consumer}")
                 self._lanes.forget(source)
-
-
