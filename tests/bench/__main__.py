@@ -10,17 +10,17 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import backlog, life, proxy, report, stream
+from tests.bench import backends, backlog, life, proxy, report, stream
 from tests.bench.place import HERE, Missing, Place, check_tools
 from tests.bench.rounds import Rounds, say
 from tests.bench.target import Row
 
 RESULTS = HERE / "RESULTS.md"
-Part = Callable[["Effort", Place], tuple[list[Row], dict[str, Rounds]]]
+Part = Callable[["Effort", Place], tuple[list[Row], Mapping[str, Rounds | str]]]
 
 
 class Effort(NamedTuple):
@@ -34,10 +34,11 @@ class Effort(NamedTuple):
     idle: float
     depths: tuple[int, ...]
     backlog_rounds: int
+    backend_rounds: int
 
 
-FULL = Effort(7, 2, 5, 7, 1_000_000, 15, (1_000_000, 5_000_000), 5)
-QUICK = Effort(3, 1, 3, 3, 50_000, 4, (100_000,), 2)
+FULL = Effort(7, 2, 5, 7, 1_000_000, 15, (1_000_000, 5_000_000), 5, 3)
+QUICK = Effort(3, 1, 3, 3, 50_000, 4, (100_000,), 2, 1)
 
 
 def small(effort: Effort, place: Place) -> tuple[list[Row], dict[str, Rounds]]:
@@ -63,7 +64,18 @@ def waiting(effort: Effort, place: Place) -> tuple[list[Row], dict[str, Rounds]]
     return backlog.rows(found), {f"{depth:,} calls waiting": rounds for depth, rounds in found.items()}
 
 
-PARTS: dict[str, Part] = {"small": small, "large": large, "life": lives, "backlog": waiting}
+def queues(effort: Effort, place: Place) -> tuple[list[Row], dict[str, str]]:
+    found = backends.measure(place, effort.backend_rounds, effort.seconds)
+    return backends.rows(found), {"Queue backends": backends.page(found)}
+
+
+PARTS: dict[str, Part] = {
+    "small": small,
+    "large": large,
+    "life": lives,
+    "backlog": waiting,
+    "backends": queues,
+}
 
 
 def main(words: Sequence[str]) -> int:
@@ -95,7 +107,7 @@ def run(effort: Effort, parts: Sequence[str], command: str) -> str:
     _prepare(place)
     began = time.monotonic()
     rows: list[Row] = []
-    tables: dict[str, Rounds] = {}
+    tables: dict[str, Rounds | str] = {}
     for part in parts:
         found, more = PARTS[part](effort, place)
         rows += found

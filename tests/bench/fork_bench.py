@@ -76,7 +76,9 @@ async def run_ours(machinery, runtime, calls: int, at_once: int) -> tuple[float,
         for _ in range(calls // at_once):
             reply = Recorder()
             headers = b"Content-Length: 1024\r\nX-Call-Id: bench\r\n"
-            await runtime.invoke(Invocation(b"POST", b"/", b"bench", headers, BODY, len(BODY), None, "bench"), reply)
+            await runtime.invoke(
+                Invocation(b"POST", b"/", b"bench", headers, BODY, len(BODY), None, "bench"), reply
+            )
             assert reply.body == BODY, reply
 
     before, began = spent(machinery), time.perf_counter()
@@ -105,12 +107,18 @@ async def main(rounds: int, calls: int, at_once: int) -> None:
                     theirs, their_cost = run_go(program, calls, at_once)
                     ratios.append(ours / theirs)
                     costs.append(their_cost / our_cost)
-                    print(f"faasd-py {ours:6.0f}/s {our_cost:5.0f} us   Go {theirs:6.0f}/s {their_cost:5.0f} us   {ratios[-1]:.2f}")
-                print(f"median: {statistics.median(ratios):.2f} x Go in calls, {statistics.median(costs):.2f} x in CPU a call")
+                    print(
+                        f"faasd-py {ours:6.0f}/s {our_cost:5.0f} us   Go {theirs:6.0f}/s {their_cost:5.0f} us   {ratios[-1]:.2f}"
+                    )
+                print(
+                    f"median: {statistics.median(ratios):.2f} x Go in calls, {statistics.median(costs):.2f} x in CPU a call"
+                )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=800)
     parser.add_argument("--at-once", type=int, default=8)

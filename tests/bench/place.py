@@ -29,6 +29,7 @@ class Place:
         self.work = root / "work"
         cores = sorted(os.sched_getaffinity(0))
         self.server_core, self.client_core = cores[0], cores[-1]
+        self._cores = ",".join(map(str, cores))
 
     def directory(self, name: str) -> Path:
         """A new empty directory; a name that is taken gets a number."""
@@ -40,6 +41,10 @@ class Place:
     def on_server_core(self, command: list[str]) -> list[str]:
         """The command, held to the core that is measured."""
         return ["taskset", "-c", str(self.server_core), *command]
+
+    def on_all_cores(self, command: list[str]) -> list[str]:
+        """The command, wherever there is room: what shares the machine with the one that is measured."""
+        return ["taskset", "-c", self._cores, *command]
 
     def go_binary(self, name: str) -> Path:
         """tests/bench/go/NAME, built if its source is newer.

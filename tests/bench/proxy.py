@@ -121,7 +121,7 @@ def whole_slice(
         before, answered = server.cpu(), requests(upstream)
         found = load(server.url + path, connections=MANY, seconds=seconds)
         loaded = time.perf_counter()
-        polls = _wait_requests(upstream, answered + found.good)
+        polls = wait_requests(upstream, answered + found.good)
         elapsed = found.seconds + time.perf_counter() - loaded
         return {
             "rate": found.good / elapsed,
@@ -139,7 +139,7 @@ def requests(upstream: Server) -> int:
         return int(re.findall(rb"^ *\d+ +\d+ +(\d+)", answer.read(), re.MULTILINE)[0])
 
 
-def _wait_requests(upstream: Server, wanted: int, within: float = 300.0) -> int:
+def wait_requests(upstream: Server, wanted: int, within: float = 300.0) -> int:
     """Poll until so many have come besides our own polls; how many polls it took."""
     end = time.monotonic() + within
     polls = 0

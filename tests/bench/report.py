@@ -19,9 +19,13 @@ UNITS = {"rate": 1.0, "cpu": 1e6, "p50": 1e6, "p99": 1e6, "fdatasync": 1e6, "acc
 MARKS = {True: "pass", False: "**miss**", None: "not measured"}
 
 
-def render(rows: Sequence[Row], tables: Mapping[str, Rounds], command: str, seconds: float) -> str:
+def render(rows: Sequence[Row], tables: Mapping[str, Rounds | str], command: str, seconds: float) -> str:
+    """`tables` by title; a text is the section as it is."""
     parts = [_head(command, seconds), _targets(rows)]
-    parts += [_table(title, rounds) for title, rounds in tables.items()]
+    parts += [
+        f"## {title}\n\n{found}" if isinstance(found, str) else _table(title, found)
+        for title, found in tables.items()
+    ]
     return "\n".join(parts)
 
 
@@ -33,9 +37,9 @@ def _head(command: str, seconds: float) -> str:
         "",
         *(f"- {line}" for line in _machine()),
         "",
-        "All variants are up at once and take turns in slices of some seconds; ratios are taken within a round; the figure is the",
-        "median of the rounds, the spread their lowest and highest. The server that is measured is held to one core, the load",
-        "generator and the function behind it to another, where the machine has two.",
+        "Where a section does not say otherwise, all variants are up at once and take turns in slices of some seconds; ratios are",
+        "taken within a round; the figure is the median of the rounds, the spread their lowest and highest. The server that is",
+        "measured is held to one core, the load generator and the function behind it to another, where the machine has two.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -44,7 +48,7 @@ def _machine() -> list[str]:
     return [
         f"{os.cpu_count()} x {_cpu()}, {_memory_gib():.0f} GiB, Linux {platform.release()}, {_distribution()}",
         f"CPython {platform.python_version()}, {_versions()} ({_commit()})",
-        f"{_said('/usr/sbin/nginx', '-v')}; {_go()}",
+        f"{_said('/usr/sbin/nginx', '-v')}; {_beside('go', 'version')}; {_beside('nats-server', '--version')}",
     ]
 
 
@@ -71,9 +75,10 @@ def _commit() -> str:
     return _said("git", "describe", "--always", "--dirty")
 
 
-def _go() -> str:
-    beside = Path(sys.executable).with_name("go")
-    return _said(str(beside) if beside.exists() else "go", "version")
+def _beside(program: str, *words: str) -> str:
+    """What a program of this environment's says, else the one in the PATH."""
+    beside = Path(sys.executable).with_name(program)
+    return _said(str(beside) if beside.exists() else program, *words)
 
 
 def _said(*words: str) -> str:

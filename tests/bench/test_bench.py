@@ -76,6 +76,11 @@ def test_the_page_has_every_figure():
     assert "`make bench`" in page
 
 
+def test_a_section_may_be_a_text():
+    """It stands below its title as it is."""
+    assert "## Queue backends\n\n| a |\n" in report.render([], {"Queue backends": "| a |\n"}, "make bench", 1)
+
+
 def test_a_daemons_configuration_is_one(tmp_path):
     """What the bench writes is a configuration that the daemon understands."""
     daemon = variants.Daemon(

@@ -102,9 +102,13 @@ class Daemon:
         return self.directory / "state"
 
     @property
+    def words(self) -> list[str]:
+        """What a person would type."""
+        return [sys.executable, "-m", "faasd_py", "up", "--config", str(self.config)]
+
+    @property
     def command(self) -> list[str]:
-        words = [sys.executable, "-m", "faasd_py", "up", "--config", str(self.config)]
-        return self._place.on_server_core(words)
+        return self._place.on_server_core(self.words)
 
     @property
     def log(self) -> Path:
