@@ -157,13 +157,9 @@ class Daemon:
         self.send(signal.SIGHUP)
 
     def close(self) -> None:
-        """End it and whatever it left behind."""
+        """End it and whatever it left behind, at once: how it stops when it is asked to is a matter for tests."""
         if self.process is not None and self.process.poll() is None:
-            self.send(signal.SIGTERM)
-            try:
-                self.wait(2)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            self.kill()
         for pid in self.family():
             try:
                 os.kill(pid, signal.SIGKILL)
