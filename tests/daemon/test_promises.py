@@ -10,8 +10,9 @@ from contextlib import closing
 
 import pytest
 
-from tests.house.daemon import Daemon, alive, running, script
+from tests.house.daemon import Daemon, alive, free_port, running, script
 from tests.house.patience import until
+from tests.house.wire import ask
 
 CAT = {"command": ["/bin/cat"]}
 
@@ -157,3 +158,33 @@ def test_a_secret_is_a_file_in_the_state_directory(tmp_path):
     words = ["/bin/sh", "-c", 'ls "$SECRETS_DIR"; cat "$SECRETS_DIR/mine"']
     with running(tmp_path, {"f": {"command": words, "secrets": ["mine"]}}) as daemon:
         assert daemon.ask("POST", "/function/f").text == "mine\nmine word"
+
+
+def test_a_stop_asks_systemd_for_the_grace_and_half_a_minute(tmp_path):
+    """However short TimeoutStopSec is: attempts end, the queue is flushed and functions stop after the grace."""
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        root = tmp_path / "d"
+        root.mkdir()
+        daemon = Daemon(root, {}, workers={"grace": "70s"})
+        daemon.surroundings["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        try:
+            daemon.start()
+            assert manager.recv(4096).startswith(b"READY=1")
+            assert daemon.stop() == 0
+        finally:
+            daemon.close()
+        assert b"EXTEND_TIMEOUT_USEC=100000000" in manager.recv(4096).splitlines()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz"])
+def test_limits_of_the_metrics_door_change_with_a_reload(tmp_path, path):
+    """They are the gateway's."""
+    port = free_port()
+    with running(tmp_path, {}, metrics={"listen": [f"127.0.0.1:{port}"]}) as daemon:
+        daemon.wait_healthy()
+        assert ask(port, "GET", path).status == 200
+        daemon.tables["gateway"] |= {"max_headers": 1}
+        assert reloaded(daemon)
+        assert ask(port, "GET", path, headers={"A": "b", "C": "d"}).status == 431
