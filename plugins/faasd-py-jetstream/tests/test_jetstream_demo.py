@@ -68,9 +68,9 @@ def test_the_demo_of_two_daemons(tmp_path, capsys):
     log = (tmp_path / "daemon1.log").read_text() if (tmp_path / "daemon1.log").exists() else ""
     assert done.returncode == 0, (done.stdout, done.stderr, log[-3000:])
     ran = [(tmp_path / f"ran{n}").read_text().splitlines() for n in (1, 2)]
-    assert set(ran[0]) | set(ran[1]) == {f"call {i}" for i in range(1, 201)}
-    assert len(ran[0]) > 20
-    assert len(ran[1]) > 20
+    assert set(ran[0]) | set(ran[1]) == {f"call {i}" for i in range(1, 121)}
+    assert len(ran[0]) > 10
+    assert len(ran[1]) > 10
     assert "Traceback" not in log
     with capsys.disabled():
         print("\n" + done.stdout)

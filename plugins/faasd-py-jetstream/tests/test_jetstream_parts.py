@@ -395,8 +395,14 @@ async def test_a_lane_that_is_served_asks_when_somebody_waits(client, lane):
 
 
 async def test_the_window_grows_while_the_broker_has_more(client, lane):
-    """Twice as many each time, up to the prefetch."""
+    """Twice as many each time, up to twice what works here, and up to the prefetch."""
     lane.served = True
+    lane.sources["10"].backlog = 1000
+    for _ in range(10):
+        lane.starve(1000.0)
+    assert lane.window == 16
+    lane.window, lane.mine = 2, 100
+    client.sent.clear()
     lane.sources["10"].backlog = 1000
     for _ in range(10):
         lane.sources["10"].requested = 0

@@ -1,7 +1,7 @@
 """One lane: its figures, the calls at hand in their order, and how many more are wanted.
 
 Calls are fetched for those who wait. The window is how many may be at hand or asked for: it doubles when workers find
-nothing while the broker has more, and what nobody takes within a second goes back to the broker, for other daemons.
+nothing while the broker has more, up to twice what works here, and what nobody takes within a second goes back to the broker, for other daemons.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from faasd_py.api import LaneStats
 from faasd_py_jetstream.entry import Entry, Phase
 from faasd_py_jetstream.source import Source
 
+SOME: Final = 16
+"""A window that is not too much for anybody; beyond, twice as many as work or wait here."""
 STALE: Final = 1.0
 """Seconds at hand after which a call is given back."""
 HOLD: Final = 0.25
@@ -124,7 +126,8 @@ class Lane:
         self.hungry = True
         self.used_at = now
         if any(source.backlog for source in self.sources.values()):
-            self.window = min(2 * self.window, self.most)
+            useful = max(SOME, 2 * (self.mine + len(self.lot)))
+            self.window = max(2, min(2 * self.window, self.most, useful))
         self.fill(now)
 
     def taken(self, now: float) -> None:
