@@ -35,12 +35,15 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Admin:
-    """The admin API of the daemon that the configuration describes; leaving it hangs up."""
+    """The admin API of the daemon that the configuration describes; leaving it hangs up.
 
-    def __init__(self, config: str | None) -> None:
+    `patience` is in seconds without an answer; None waits for as long as it takes.
+    """
+
+    def __init__(self, config: str | None, patience: float | None = PATIENCE) -> None:
         directory = Path(load(find(config)).state.runtime_directory)
         self._path = str(directory / SOCKET)
-        self._connection = UnixConnection(self._path, PATIENCE)
+        self._connection = UnixConnection(self._path, patience)
 
     def __enter__(self) -> Self:
         return self

@@ -10,8 +10,8 @@ STATES: Final = ("ready", "leased", "delayed", "done", "dead", "cancelled")
 _ABOUT: Final = """\
 Asynchronous functions on one box: a gateway, a durable queue, workers and the functions in one daemon.
 
-`faasd-py up` is the daemon; `check`, `config` and `plugins` look at the configuration; `functions` and `calls` ask the
-running daemon over its private socket; `invoke` calls a function through the gateway."""
+`faasd-py up` is the daemon; `check`, `config` and `plugins` look at the configuration; `reload`, `functions` and
+`calls` ask the running daemon over its private socket; `invoke` calls a function through the gateway."""
 _ENDING: Final = """\
 The configuration is --config PATH, else $FAASD_PY_CONFIG, else /etc/faasd-py/config.toml.
 Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted."""
@@ -63,6 +63,14 @@ def _daemon_verbs(verbs: Any) -> None:
         "print the settings in force",
         "Print every setting with its effective value, as TOML (which reads back to the same settings) or as JSON. "
         "Settings that are not set and have no default are left out.",
+        json=True,
+    )
+    _verb(
+        verbs,
+        "reload",
+        "have the running daemon read its configuration again",
+        "Have the running daemon read its configuration again, as SIGHUP does, and wait until it is in force. A file that is "
+        "wrong is refused: the old one stays in force, and the sentence says why (exit status 1 or 2).",
         json=True,
     )
     _verb(

@@ -14,7 +14,7 @@ from faasd_py import daemon
 from faasd_py.cli import main
 from faasd_py.cli.parser import make_parser
 
-VERBS = ["up", "check", "config", "functions", "invoke", "calls", "plugins", "version"]
+VERBS = ["up", "check", "config", "reload", "functions", "invoke", "calls", "plugins", "version"]
 CALLS = ["list", "show", "cancel", "requeue", "purge"]
 
 

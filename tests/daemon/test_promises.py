@@ -188,3 +188,28 @@ def test_limits_of_the_metrics_door_change_with_a_reload(tmp_path, path):
         daemon.tables["gateway"] |= {"max_headers": 1}
         assert reloaded(daemon)
         assert ask(port, "GET", path, headers={"A": "b", "C": "d"}).status == 431
+
+
+def test_the_reload_verb_says_what_came_of_it(tmp_path):
+    """Exit status 0 when it is in force, 1 and the reason when it was refused, 1 without a daemon."""
+    with running(tmp_path, {"cat": CAT}) as daemon:
+        daemon.wait_healthy()
+        daemon.tables["functions"]["new"] = CAT
+        daemon.write()
+        done = daemon.cli("reload")
+        assert (done.returncode, done.stdout) == (0, "reloaded\n")
+        assert daemon.ask("POST", "/function/new", b"x").body == b"x"
+        assert daemon.cli("reload", "--json").stdout.split() == ["{", '"reloaded":', "true", "}"]
+        daemon.config.write_text("[queue]\nmax_depht = 1\n")
+        done = daemon.cli("reload", "--config", str(other_config(daemon)))
+        assert done.returncode == 1
+        assert "max_depht: there is no such setting" in done.stderr
+        daemon.stop()
+        assert "not running" in daemon.cli("reload", "--config", str(other_config(daemon))).stderr
+
+
+def other_config(daemon: Daemon):
+    """A file that only says where the daemon's sockets are."""
+    path = daemon.root / "other.toml"
+    path.write_text(f'[state]\nruntime_directory = "{daemon.root}/run"\n')
+    return path
