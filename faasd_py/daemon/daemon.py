@@ -125,6 +125,7 @@ class Daemon:
             nursery.cancel_scope.cancel()
 
     async def _serve(self, sockets: Sockets) -> None:
+        self._say_what_waits()
         async with trio.open_nursery() as rooms:
             await rooms.start(self.workers.run)
             await self._start_services(rooms)
@@ -136,6 +137,13 @@ class Daemon:
             await self._stop.wait()
             await self._drain()
             rooms.cancel_scope.cancel()
+
+    def _say_what_waits(self) -> None:
+        """What an operator wants to know first after a crash: nothing is gone."""
+        lanes = self.queue.stats().lanes.values()
+        waiting, dead = sum(lane.ready + lane.delayed for lane in lanes), sum(lane.dead for lane in lanes)
+        if waiting or dead:
+            _log.info("from before: %d calls wait and will run, %d dead letters are kept", waiting, dead)
 
     async def _start_services(self, rooms: trio.Nursery) -> None:
         """The tasks of plug-ins, one after the other, each ready before the next; a stop cancels them."""

@@ -171,6 +171,7 @@ def test_what_was_waiting_delayed_or_running_runs_after_a_kill(start: Start, tmp
     until(lambda: daemon.ran(running), what="one is running")
     daemon.kill()
     daemon.start()
+    until(lambda: re.search(r"from before: 2\d calls wait and will run, 0 dead letters are kept", daemon.log))
     assert daemon.ask("GET", "/function/one/open/never").status == 200
     for call in [delayed, running, *waiting]:
         until(lambda call=call: daemon.ran(call), what="it runs")
