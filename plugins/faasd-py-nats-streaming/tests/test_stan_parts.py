@@ -199,7 +199,10 @@ def test_figures_are_for_the_next_life(tmp_path):
     one = Books(journal, counting=True)
     one.sent(Envelope(id="i", call=CALL))
     one.sent(Envelope(id="j", call=CALL, due=9.0))
-    journal.note(one.figures([(entry(one.lanes, 1), False), (entry(one.lanes, 2), True)]))
+    for sequence, due in ((1, None), (2, 9.0)):
+        one.came(Envelope(id="k", call=CALL, due=due), entry(one.lanes, sequence))
+        one.sent(Envelope(id="l", call=CALL, due=due))
+    journal.note(one.figures())
     two = Books(Journal(tmp_path / "journal"), counting=True)
     assert (two.depth, two.bytes, two.delayed) == (4, 4 * CALL.size, 2)
     assert Books(Journal(tmp_path / "journal"), counting=False).depth == 0

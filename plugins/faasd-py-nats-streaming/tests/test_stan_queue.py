@@ -158,6 +158,32 @@ async def test_a_put_that_was_published_twice_runs_once(tmp_path, shared_broker)
         assert queue.stats().lanes[LANE].ready == 0
 
 
+async def test_a_retry_that_was_published_anew_replaces_the_old_one(tmp_path, shared_broker, monkeypatch):
+    """A life that died between the publication and the ack leaves both: only the later one runs."""
+    options = shared_broker.options(hold="0s")
+    async with opened(tmp_path, options) as queue:
+        accepted = await queue.put(CALL)
+        lease = await begin(queue)
+        queue._parts.freight.again, again = None, queue._parts.freight.again
+
+        async def then_die(*arguments):
+            await again(*arguments)
+            await trio.sleep_forever()
+
+        queue._parts.freight.again = then_die
+        await queue.settle(lease, msgspec.structs.replace(RETRY, wait=0.2), FAILED)
+        await until(lambda: queue._parts.channels.intakes[queue._parts.options.later_subject].held)
+        monkeypatch.setattr(opening, "LAST", 0.1)
+    async with opened(tmp_path, options) as queue:
+        await until(lambda: sum(len(one.held) for one in queue._parts.channels.intakes.values()) == 1)
+        lease = await begin(queue)
+        assert (lease.id, lease.attempt) == (accepted.id, 2)
+        await queue.settle(lease, DONE, ANSWER)
+        await trio.sleep(0.3)
+        assert queue.lease_nowait(LANE) is None
+        assert (queue._parts.books.depth, len(queue._parts.held)) == (0, 0)
+
+
 async def test_a_put_that_was_refused_does_not_run(tmp_path, make_broker):
     """Stored and never confirmed: its caller was told 503, so it is acknowledged and not run, also in the next life."""
     broker = make_broker("--mute-acks")

@@ -53,11 +53,11 @@ class Books:
     def came(self, envelope: Envelope, entry: Entry) -> None:
         """A call has come: one that was under way to us, or one of somebody else."""
         lane = entry.lane
+        entry.late = envelope.due is not None
         if self._expected(lane, envelope):
-            self.bytes += entry.size - self._arrived_bytes(lane, entry.size)
-        else:
-            self.depth += 1
-            self.bytes += entry.size
+            self.depth -= 1
+            self.bytes -= self._arrived_bytes(lane, entry.size)
+        self.resumed(entry)
 
     @staticmethod
     def _expected(lane: Lane, envelope: Envelope) -> bool:
@@ -79,13 +79,18 @@ class Books:
 
     def finished(self, entry: Entry) -> None:
         """A call that we held waits and runs no longer."""
-        self.depth -= 1
-        self.bytes -= entry.size
+        self._hold(entry, -1)
 
     def resumed(self, entry: Entry) -> None:
-        """It does after all."""
-        self.depth += 1
-        self.bytes += entry.size
+        """A call that we hold waits."""
+        self._hold(entry, 1)
+
+    def _hold(self, entry: Entry, count: int) -> None:
+        lane, size = entry.lane, count * entry.size
+        lane.held[entry.late] += count
+        lane.held_bytes += size
+        self.depth += count
+        self.bytes += size
 
     def clear_outside(self) -> None:
         """What is under way longer than since the last time does not come: others have it, or the server dropped it."""
@@ -116,18 +121,13 @@ class Books:
         """Calls that wait for their time."""
         return sum(lane.delayed + lane.late for lane in self.lanes.named.values())
 
-    def figures(self, held: list[tuple[Entry, bool]]) -> dict[str, list[int]]:
+    def figures(self) -> dict[str, list[int]]:
         """What would be under way to our next life: by lane, what comes, what comes late, and bytes."""
-        found = {
-            name: [lane.coming, lane.late, lane.coming_bytes]
+        return {
+            name: [lane.coming + lane.held[0], lane.late + lane.held[1], lane.coming_bytes + lane.held_bytes]
             for name, lane in self.lanes.named.items()
-            if lane.outside
+            if lane.outside or any(lane.held)
         }
-        for entry, late in held:
-            line = found.setdefault(entry.lane.name, [0, 0, 0])
-            line[late] += 1
-            line[2] += entry.size
-        return found
 
     def stats(self) -> QueueStats:
         """See `faasd_py.api.Queue`."""

@@ -30,7 +30,7 @@ class Entry:
     """`intake`, `sequence` and `timestamp` (ns) are where it stands at the broker; `rank` is its place in the lane."""
 
     __slots__ = (
-        "attempts", "call", "crashed", "due", "hop", "id", "intake", "lane", "lease", "mark", "phase", "rank", "sequence",
+        "attempts", "call", "crashed", "due", "hop", "id", "intake", "lane", "late", "lease", "mark", "phase", "rank", "sequence",
         "size", "spooled", "timestamp",
     )  # fmt: skip
 
@@ -61,6 +61,8 @@ class Entry:
         self.phase = Phase.OVER
         self.lease: Lease | None = None
         self.mark = 0
+        self.late = False
+        """It came from the channel of what waits for its time."""
 
     def __repr__(self) -> str:
         return f"<Entry {self.id} {self.lane.name} {self.phase.name} {self.intake.name}#{self.sequence}>"

@@ -76,7 +76,7 @@ class Freight:
                 log.error("%s cannot be published to %s: %s", guid, subject, error)  # noqa: TRY400 - one sentence
                 return False
             except StanError as error:
-                log.info("%s waits to be published to %s: %s", guid, subject, error)
+                log.debug("%s waits to be published to %s: %s", guid, subject, error)
                 await trio.sleep(wait)
                 wait = min(2 * wait, LONGEST)
             else:

@@ -14,7 +14,8 @@ class Lane:
     """`heap` is what is at hand.
 
     `coming` and `late` are calls in the channels that have not reached us yet: to be run when they come, or when they are
-    due; `coming_bytes` is what they weigh, and `fresh` how many were sent lately.
+    due; `coming_bytes` is what they weigh, and `fresh` how many were sent lately. `held` counts what is in our hands by
+    whether it came to be run, or to be run later; `held_bytes` is what that weighs.
     """
 
     __slots__ = (
@@ -23,6 +24,8 @@ class Lane:
         "delayed",
         "fresh",
         "heap",
+        "held",
+        "held_bytes",
         "late",
         "leased",
         "lot",
@@ -37,6 +40,8 @@ class Lane:
         self.late = 0
         self.fresh = 0
         self.coming_bytes = 0
+        self.held = [0, 0]
+        self.held_bytes = 0
         self.leased = 0
         self.delayed = 0
         self.served = False

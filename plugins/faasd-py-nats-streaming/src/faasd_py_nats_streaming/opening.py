@@ -45,14 +45,14 @@ async def open_queue(site: QueueSite, *, clock: Callable[[], float] = time.time)
     options = settings.read_options(site.settings.options)
     try:
         site.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        bodies, journal = Bodies(site.directory / "bodies"), Journal(site.directory / "journal")
+        shelf, journal = Bodies(site.directory / "bodies"), Journal(site.directory / "journal")
         Spool(site.spool).sweep()
     except OSError as error:
         raise QueueBroken(f"{site.directory}: cannot be used: {error.strerror}") from error
     try:
         async with _connected(options) as nats, _nursery() as nursery:
             session = Session(nats, options)
-            parts = _parts(site, options, session, bodies, journal, clock, nursery)
+            parts = _parts(site, options, session, shelf, journal, clock, nursery)
             async with _running(parts) as queue:
                 yield queue
     finally:
@@ -97,7 +97,7 @@ def _parts(
     site: QueueSite,
     options: Options,
     session: Session,
-    bodies: Bodies,
+    shelf: Bodies,
     journal: Journal,
     clock: Callable[[], float],
     nursery: trio.Nursery,
@@ -106,7 +106,7 @@ def _parts(
     return Parts(
         options=options, settings=site.settings, session=session, channels=Channels(options, session),
         journal=journal, books=books, freight=Freight(session, books),
-        format=make_format(options.format, options.namespace), bodies=bodies, clock=clock, nursery=nursery,
+        format=make_format(options.format, options.namespace), shelf=shelf, clock=clock, nursery=nursery,
     )  # fmt: skip
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
 from faasd_py.api import QueueSettings
+from faasd_py_nats_streaming import bodies
 from faasd_py_nats_streaming.alarms import Alarms
 from faasd_py_nats_streaming.bodies import Bodies
 from faasd_py_nats_streaming.books import Books
@@ -15,9 +18,12 @@ from faasd_py_nats_streaming.channels import Channels
 from faasd_py_nats_streaming.entry import Entry, Phase
 from faasd_py_nats_streaming.formats import Format
 from faasd_py_nats_streaming.freight import Freight
+from faasd_py_nats_streaming.held import Held
 from faasd_py_nats_streaming.journal import Journal
 from faasd_py_nats_streaming.session import Session
 from faasd_py_nats_streaming.settings import Options
+
+log: Final = logging.getLogger("faasd_py_nats_streaming")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,15 +38,12 @@ class Parts:
     books: Books
     freight: Freight
     format: Format
-    bodies: Bodies
+    shelf: Bodies
     clock: Callable[[], float]
     nursery: trio.Nursery
     alarms: Alarms[Entry] = field(default_factory=Alarms)
     alarm: trio.Event = field(default_factory=trio.Event)
-    guids: dict[str, Entry] = field(default_factory=dict)
-    """Publications that we hold, so that one that was published twice runs once."""
-    past: dict[str, None] = field(default_factory=dict)
-    """Publications that we held lately."""
+    held: Held = field(default_factory=Held)
     danger: dict[str, str] = field(default_factory=dict)
     damage: str = ""
 
@@ -58,3 +61,17 @@ class Parts:
         entry.lane.delayed += 1
         if self.alarms.set(due, entry):
             self.alarm.set()
+
+    def over(self, entry: Entry) -> None:
+        """The call has left our hands for good: acknowledge it."""
+        entry.phase = Phase.OVER
+        try:
+            self.journal.ended(entry.key)
+        except OSError as error:
+            log.warning("a lost ack now would run a call again: %s", error.strerror)
+        if entry.intake.held.get(entry.sequence) is entry:
+            del entry.intake.held[entry.sequence]
+            entry.intake.channel.ack(entry.sequence)
+        self.held.remove(entry)
+        if entry.spooled:
+            bodies.remove(entry.call.body)

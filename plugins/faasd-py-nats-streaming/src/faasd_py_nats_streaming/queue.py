@@ -52,7 +52,6 @@ class StanQueue:
         try:
             with trio.fail_after(limit):
                 await self._work.closed()
-                await parts.session.pubs.empty()
             await parts.session.nats.flush(limit)
             await trio.to_thread.run_sync(parts.journal.sync)
         except trio.TooSlowError:

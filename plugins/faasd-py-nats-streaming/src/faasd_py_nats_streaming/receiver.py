@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from faasd_py_nats_streaming.entry import Entry
+from faasd_py_nats_streaming.entry import Entry, Phase
 from faasd_py_nats_streaming.envelope import DeadLetter, Envelope, encode_dead
 from faasd_py_nats_streaming.formats import Unreadable
 from faasd_py_nats_streaming.freight import token
@@ -52,10 +52,14 @@ class Receiver:
             return
         guid = token(envelope)
         parts.session.confirm(guid)
-        if guid in parts.guids or guid in parts.past or envelope.id in parts.journal.disowned:
+        if parts.held.knows(envelope.id, envelope.hop, guid) or envelope.id in parts.journal.disowned:
             log.info("call %s came twice, or was refused: it is not run", envelope.id)
             intake.channel.ack(sequence)
             return
+        if envelope.hop and (older := parts.held.older(envelope.id)) is not None:
+            older.lane.delayed -= older.phase is Phase.DELAYED
+            parts.books.finished(older)
+            parts.over(older)
         self._hold(intake, message, envelope, guid)
 
     def _is_held(self, intake: Intake, sequence: int, timestamp: int) -> bool:
@@ -73,7 +77,7 @@ class Receiver:
     def _hold(self, intake: Intake, message: MsgProto, envelope: Envelope, guid: str) -> None:
         parts, call = self._parts, envelope.call
         if envelope.spooled:
-            call = parts.bodies.store(guid, call)
+            call = parts.shelf.store(guid, call)
         lane = parts.books.lanes.get(call.lane)
         entry = Entry(
             envelope.id,
@@ -88,7 +92,7 @@ class Receiver:
         entry.mark = intake.bytes
         parts.books.came(envelope, entry)
         intake.held[message.sequence] = entry
-        parts.guids[guid] = entry
+        parts.held.add(entry)
         due = self._recall(entry, envelope, message)
         if due is None:
             parts.ready(entry)

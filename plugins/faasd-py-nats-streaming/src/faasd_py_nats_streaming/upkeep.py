@@ -110,15 +110,15 @@ class Upkeep:
     def write_down(self) -> None:
         """Into the journal: what would come to our next life; anew when it has grown."""
         parts = self._parts
-        held = [
-            (entry, intake.name == parts.options.later_subject and entry.due is not None)
-            for intake in parts.channels.intakes.values()
-            for entry in intake.held.values()
-        ]
         try:
-            parts.journal.note(parts.books.figures(held))
+            parts.journal.note(parts.books.figures())
             if parts.journal.large:
-                parts.journal.compact(_known(entry) for entry, _ in held if entry.attempts or entry.due)
+                parts.journal.compact(
+                    _known(entry)
+                    for intake in parts.channels.intakes.values()
+                    for entry in intake.held.values()
+                    if entry.attempts or entry.due
+                )
         except OSError as error:
             log.warning("the journal cannot be written: %s", error.strerror)
 

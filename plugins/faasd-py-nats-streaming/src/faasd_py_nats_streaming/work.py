@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -28,8 +30,6 @@ from faasd_py_nats_streaming.parts import Parts
 from faasd_py_nats_streaming.putting import Putting
 
 log: Final = logging.getLogger("faasd_py_nats_streaming")
-PAST: Final = 16_384
-"""Publications that are known again after their calls are over."""
 
 
 class Work:
@@ -39,7 +39,8 @@ class Work:
         self._parts = parts
         self._putting = putting
         self._keys = itertools.count(1)
-        self.closings = 0
+        self._closings: dict[int, None] = {}
+        self._numbers = itertools.count(1)
         self._closed = trio.lowlevel.ParkingLot()
 
     def lease_nowait(self, lane: str) -> Lease | None:
@@ -95,7 +96,7 @@ class Work:
             self._retry(entry, max(0.0, verdict.wait))
         elif callback is None and verdict.move is not Move.BURY:
             self._parts.books.finished(entry)
-            self.over(entry)
+            self._parts.over(entry)
         else:
             self._close(entry, verdict, outcome, callback)
         await trio.lowlevel.checkpoint()
@@ -124,31 +125,11 @@ class Work:
         except OSError as error:
             log.warning("a crash now would count an attempt too many: %s", error.strerror)
 
-    def over(self, entry: Entry) -> None:
-        """The call has left our hands for good: acknowledge it."""
-        parts = self._parts
-        entry.phase = Phase.OVER
-        try:
-            parts.journal.ended(entry.key)
-        except OSError as error:
-            log.warning("a lost ack now would run a call again: %s", error.strerror)
-        if entry.intake.held.get(entry.sequence) is entry:
-            del entry.intake.held[entry.sequence]
-            entry.intake.channel.ack(entry.sequence)
-        guid = entry.guid
-        parts.guids.pop(guid, None)
-        parts.past[guid] = None
-        if len(parts.past) > PAST:
-            del parts.past[next(iter(parts.past))]
-        if entry.spooled:
-            bodies.remove(entry.call.body)
-
     # what is published before the ack
 
     def move(self, entry: Entry, due: float | None) -> None:
         """Publish the call anew, to be given out at `due`, and acknowledge this one."""
-        self._begin_closing(entry)
-        self._parts.nursery.start_soon(self._run_closing, self._move, entry, due)
+        self._begin_closing(entry, partial(self._move, entry, due))
 
     async def _move(self, entry: Entry, due: float | None) -> None:
         parts = self._parts
@@ -157,14 +138,13 @@ class Work:
             crashed=entry.crashed, due=due, spooled=entry.spooled,
         )  # fmt: skip
         if await parts.freight.again(parts.options.later_subject, envelope, encode(envelope)):
-            self.over(entry)
+            self._parts.over(entry)
         else:
             parts.books.resumed(entry)
             parts.delay(entry, due or 0.0)
 
     def _close(self, entry: Entry, verdict: Verdict, outcome: Outcome | None, callback: Call | None) -> None:
-        self._begin_closing(entry)
-        self._parts.nursery.start_soon(self._run_closing, self._end, entry, verdict, outcome, callback)
+        self._begin_closing(entry, partial(self._end, entry, verdict, outcome, callback))
 
     async def _end(
         self, entry: Entry, verdict: Verdict, outcome: Outcome | None, callback: Call | None
@@ -173,7 +153,7 @@ class Work:
             await self._send_callback(callback)
         if verdict.move is Move.BURY:
             await self._bury(entry, verdict, outcome)
-        self.over(entry)
+        self._parts.over(entry)
 
     async def _send_callback(self, callback: Call) -> None:
         """One whose answer is too large for a message says so, without the answer."""
@@ -208,22 +188,24 @@ class Work:
             if await parts.freight.surely(parts.options.dead_subject, guid, encode_dead(letter)):
                 return
 
-    def _begin_closing(self, entry: Entry) -> None:
+    def _begin_closing(self, entry: Entry, close: Callable[[], Awaitable[None]]) -> None:
         self._parts.books.finished(entry)
         entry.phase = Phase.CLOSING
-        self.closings += 1
+        number = next(self._numbers)
+        self._closings[number] = None
+        self._parts.nursery.start_soon(self._run_closing, number, close)
 
-    async def _run_closing(self, close: object, *arguments: object) -> None:
+    async def _run_closing(self, number: int, close: Callable[[], Awaitable[None]]) -> None:
         try:
-            await close(*arguments)  # type: ignore[operator]
+            await close()
         finally:
-            self.closings -= 1
-            if not self.closings:
-                self._closed.unpark_all()
+            del self._closings[number]
+            self._closed.unpark_all()
 
     async def closed(self) -> None:
-        """Until everything that was settled is published and acknowledged."""
-        while self.closings:
+        """Until everything that was settled so far is published and acknowledged."""
+        last = next(reversed(self._closings), 0)
+        while self._closings and next(iter(self._closings)) <= last:
             await self._closed.park()
 
 
