@@ -1,5 +1,5 @@
 """The process dies: nothing that was accepted is lost, what was running is counted and runs again."""
-# ruff: noqa: S101 - a test asserts
+
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class CrashConformance(Ground):
                 assert (lease.id, lease.attempt, lease.crashed) == (accepted.id, 2, True)
                 await later.start(lease)
                 await later.settle(lease, DONE, ANSWER)
-                assert (await stands(later, lease.id)).attempts == 2
+                if later.capabilities.inspect:
+                    assert (await stands(later, lease.id)).attempts == 2
 
     async def test_a_lease_that_was_not_started_leaves_no_trace(self) -> None:
         """The call had not begun: it is READY with no attempt counted."""
