@@ -152,3 +152,13 @@ def test_plugins_list_tells_what_it_can(start):
     done = daemon.cli("plugins", "list", "--json")
     assert done.returncode == 0, done.stderr
     assert "nats-streaming" in json.dumps(json.loads(done.stdout))
+
+
+def test_plugins_check_sends_a_call_down_the_road(tmp_path, broker):
+    """The smoke test of the command line, against the running broker."""
+    daemon = Daemon(tmp_path, {}, queue={"backend": "nats-streaming", "options": broker.options()})
+    done = daemon.cli("plugins", "check")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert "nats-streaming" in done.stdout
+    broker.stan.kill()
+    assert daemon.cli("plugins", "check").returncode == 1
