@@ -213,6 +213,33 @@ async def test_idle_consumers_go_and_come_again(bench, until):
         assert (await bench.run(one)).id == accepted.id
 
 
+@pytest.mark.parametrize("lane", ["resize.openfaas-fn", "long" * 60])
+async def test_a_call_for_later_wakes_a_lane_without_consumer(bench, lane):
+    """Its lane was idle, or all daemons were away, until it was due; and what is dead or delayed there is counted."""
+    import time
+
+    quick = {"poll_interval": "100ms", "idle_consumers": "200ms"}
+    async with bench.open(options=quick) as queue:
+        accepted = await queue.put(bench.call(lane=lane, not_before=time.time() + 1.2))
+        await queue._ground.api.ask(
+            f"CONSUMER.DELETE.{queue._ground.names.calls}.{queue._lanes.named[lane].sources['10'].consumer}"
+        )
+    async with bench.open(options=quick) as queue:
+        assert queue.stats().lanes[lane].delayed == 1
+        lease = await bench.begin(queue, lane)
+        assert lease.id == accepted.id
+        await queue.settle(lease, bench.bury, bench.failed)
+        await queue.flush()
+        with trio.fail_after(10):
+            while await queue._ground.api.consumers(queue._ground.names.calls):  # noqa: ASYNC110 - a bounded poll
+                await trio.sleep(0.05)
+    async with bench.open(options=quick) as queue:
+        if len(lane) < 100:
+            assert queue.stats().lanes[lane].dead == 1
+        assert await queue.requeue(accepted.id) is State.DEAD
+        assert (await bench.run(queue, lane)).id == accepted.id
+
+
 async def test_a_consumer_that_somebody_deletes_is_made_again(bench):
     """Calls that wait for it are not forgotten."""
     async with bench.open(options={"poll_interval": "100ms"}) as queue:

@@ -73,8 +73,9 @@ def test_a_call_with_a_callback(house, broker):
 def test_options_of_a_call_are_honoured(house, broker):
     """Delay, priority, idempotency key and cancel, as with the built-in queue."""
     daemon = house(broker)
-    due = time.time() + 0.6
-    later = daemon.put("quick", b"x", {"X-Delay": "600ms", "X-Priority": "5"})
+    daemon.wait_healthy()
+    due = time.time() + 1.5
+    later = daemon.put("quick", b"x", {"X-Delay": "1500ms", "X-Priority": "5"})
     assert daemon.wait_state(later, "DELAYED")
     doomed = daemon.put("quick", b"x", {"X-Delay": "60s"})
     assert daemon.ask("DELETE", f"/async-function/{doomed}").status == 202

@@ -62,6 +62,9 @@ def test_every_lane_is_one_token(lane):
     assert not set(token) & set(".*>/\\ ")
     assert 0 < len(token) <= names.LONGEST
     assert token == names.token(lane)
+    assert names.untoken(token) in {lane, None}
+    assert names.untoken(token) == lane or len(token) > 100 or not lane
+    assert token != names.QUARANTINE
 
 
 @given(st.lists(st.text(max_size=300), unique=True, min_size=2, max_size=20))

@@ -22,7 +22,7 @@ from faasd_py_jetstream.ground import Ground, log
 from faasd_py_jetstream.identity import key_of
 from faasd_py_jetstream.journal import JournalKeeper
 from faasd_py_jetstream.lanes import Lanes
-from faasd_py_jetstream.names import identity_of, is_id
+from faasd_py_jetstream.names import QUARANTINE, identity_of, is_id
 from faasd_py_jetstream.settle import Settler
 from faasd_py_jetstream.source import Source
 from faasd_py_natsclient import Message
@@ -103,8 +103,7 @@ class Arrivals:
     def _quarantine(self, source: Source, message: Message, delivery: Delivery, reason: str) -> None:
         """A message that is no call is set aside among the dead letters, and no longer given out."""
         log.error("message %d of %s cannot be read: %s", delivery.seq, source.consumer, reason)
-        self._figures.quarantined += 1
-        subject = f"{self._ground.names.root}.dead.quarantine.{source.consumer}.-.{delivery.seq}"
+        subject = f"{self._ground.names.root}.dead.{QUARANTINE}.{source.consumer}.-.{delivery.seq}"
         self.settler.step((subject, message.data, {}), lambda _: self.settler.say(message.reply, ACK))
 
     def _take_past(self, entry: Entry, past: Past) -> None:

@@ -25,6 +25,9 @@ HIGHEST: Final = 10
 LONGEST: Final = 150
 """Characters of an escaped lane; JetStream's names have at most 255, and a file is named like its consumer."""
 NOBODY: Final = "-"
+QUARANTINE: Final = "=quarantine"
+"""In a lane's place in the stream of dead letters: messages that are no calls."""
+_ESCAPED: Final = re.compile(r"=([0-9A-F]{2})")
 _ODD: Final = re.compile(r"[^A-Za-z0-9_-]")
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -43,6 +46,20 @@ def token(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     return "".join(f"={byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
+
+
+def untoken(escaped: str) -> str | None:
+    """The text of a token; None when it was too long to be kept, or is none of ours."""
+    if "=_" in escaped:
+        return None
+    try:
+        return (
+            _ESCAPED.sub(lambda match: chr(int(match[1], 16)), escaped)
+            .encode("latin-1")
+            .decode("utf-8", "surrogatepass")
+        )
+    except (UnicodeDecodeError, UnicodeEncodeError):
+        return None
 
 
 def digest(text: str) -> str:

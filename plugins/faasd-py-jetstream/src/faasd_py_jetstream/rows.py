@@ -102,6 +102,14 @@ def size_of(message: Message) -> int:
         return 0
 
 
+def lane_of(message: Message) -> str | None:
+    """The lane of a stored call; None for what is none."""
+    try:
+        return decode_call(message.data).lane
+    except msgspec.DecodeError:
+        return None
+
+
 def row_header(record: Record) -> str:
     """A record as a header's value."""
     return base64.b64encode(encode(Row(record))).decode()

@@ -13,9 +13,10 @@ from faasd_py_jetstream.entry import Entry, Phase
 from faasd_py_jetstream.figures import Figures
 from faasd_py_jetstream.ground import Ground, log, prepare
 from faasd_py_jetstream.heir import Heir
+from faasd_py_jetstream.lane import Lane
 from faasd_py_jetstream.lanes import Lanes
-from faasd_py_jetstream.names import store, token
-from faasd_py_jetstream.rows import size_of
+from faasd_py_jetstream.names import HIGHEST, QUARANTINE, store, token, untoken
+from faasd_py_jetstream.rows import lane_of, size_of
 from faasd_py_jetstream.settle import Settler
 from faasd_py_jetstream.source import Source
 from faasd_py_natsclient import NatsError
@@ -152,13 +153,14 @@ class Watch:
         dead = await self._list(names.dead, dead_state, f"{names.root}.dead.>")
         bodies = (await api.ask(f"STREAM.INFO.{store(names.bodies)}"))["state"]
         self._meet(consumers, began)
+        await self._await_later(later)
         now = trio.current_time()
         quiet = began - self._figures.moved_at > QUIET
         if quiet or now - self._applied_at > LONGEST:
             self._applied_at = now
             self._apply(consumers, later, dead)
             await self._weigh(state, bodies)
-        await self._remove_idle(consumers, now)
+        await self._remove_idle(consumers, later, now)
 
     async def _list(self, stream: str, state: dict[str, Any], pattern: str) -> dict[str, int]:
         """The subjects that match; not asked for again while the stream is as it was."""
@@ -191,15 +193,36 @@ class Watch:
             lane.dead = 0
         for info in consumers:
             self._apply_consumer(info)
-        names = {token(name): name for name in self._lanes.named}
+        self._figures.quarantined = sum(subject.split(".")[3] == QUARANTINE for subject in dead)
         for subject in later:
-            if (name := names.get(subject.split(".")[3])) is not None:
-                self._lanes.named[name].delayed += 1
+            if (found := self._lane_of(subject)) is not None:
+                found.delayed += 1
         for subject in dead:
-            if (name := names.get(subject.split(".")[3])) is not None:
-                self._lanes.named[name].dead += 1
+            if (found := self._lane_of(subject)) is not None:
+                found.dead += 1
         for lane in self._lanes.named.values():
             lane.leased = lane.mine + lane.others
+
+    def _lane_of(self, subject: str) -> Lane | None:
+        """The lane that a subject names; None for one too long to be named, unless it is known here."""
+        escaped = subject.split(".")[3]
+        if escaped == QUARANTINE:
+            return None
+        name = untoken(escaped)
+        if name is None:
+            name = next((known for known in self._lanes.named if token(known) == escaped), None)
+        return None if name is None else self._lanes.get(name)
+
+    async def _await_later(self, later: dict[str, int]) -> None:
+        """Calls that are due later find somebody who waits for them, though their lane has been idle until then."""
+        kinds = {tuple(subject.split(".")[3:5]): subject for subject in later}
+        for (escaped, priority), subject in kinds.items():
+            name = untoken(escaped)
+            if name is None:
+                message = await self._ground.api.last(self._ground.names.calls, subject)
+                name = None if message is None else lane_of(message)
+            if name is not None and not self._lanes.source(name, priority).usable:
+                await self._lanes.usable(name, HIGHEST - int(priority))
 
     def _apply_consumer(self, info: dict[str, Any]) -> None:
         source = self._lanes.discovered(info["config"])
@@ -239,12 +262,14 @@ class Watch:
                 total += size_of(message)
         return total
 
-    async def _remove_idle(self, consumers: list[dict[str, Any]], now: float) -> None:
+    async def _remove_idle(self, consumers: list[dict[str, Any]], later: dict[str, int], now: float) -> None:
         """Consumers that had nothing to do for long; one that is needed after all is made again."""
         limit = float(self._ground.options.idle_consumers)
+        wanted = {"_".join(subject.split(".")[3:5]) for subject in later}
         for info in consumers:
             source = self._lanes.discovered(info["config"])
-            if source is None or info["num_pending"] or info["num_ack_pending"] or source.unacked:
+            busy = info["num_pending"] or info["num_ack_pending"] or info["name"] in wanted
+            if source is None or busy or source.unacked:
                 continue
             if now - max(source.busy_at, source.came_at) > limit:
                 await self._ground.api.ask(f"CONSUMER.DELETE.{self._ground.names.calls}.{source.consumer}")
