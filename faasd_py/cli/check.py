@@ -74,9 +74,9 @@ def _readable(key: str, path: str) -> Iterator[str]:
 
 
 def _usable(tls: TlsSettings) -> Iterator[str]:
-    import ssl
+    from faasd_py.daemon.certificate import open_certificate
 
     try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.certificate, tls.key)
-    except (ssl.SSLError, OSError) as error:
-        yield f"gateway.tls: {tls.certificate} and {tls.key} cannot be used: {error.strerror or error}"
+        open_certificate(tls)
+    except ConfigError as error:
+        yield str(error)

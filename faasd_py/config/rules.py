@@ -77,8 +77,8 @@ def _gateway(config: Config) -> Broken:
     for index, name in enumerate(gateway.names):
         yield from _tried(f"gateway.names[{index}]", check_host, name)
     for key in ("certificate", "key"):
-        if gateway.tls and not getattr(gateway.tls, key):
-            yield f'gateway.tls.{key}: expected the path of a PEM file, got ""'
+        if gateway.tls and not _is_path(path := getattr(gateway.tls, key)):
+            yield f"gateway.tls.{key}: expected the path of a PEM file, got {shown(path)}"
 
 
 def _queue(config: Config) -> Broken:

@@ -18,7 +18,8 @@ def link_credentials(secrets: Path, environ: Mapping[str, str]) -> None:
     A secret of that name that was kept in the directory itself stays, and the log says which one is used.
     """
     for old in secrets.iterdir():
-        if old.is_symlink():
+        # An operator's own link is a kept secret as a file is.
+        if old.is_symlink() and old.readlink().name == PREFIX + old.name:
             old.unlink()
     given = environ.get("CREDENTIALS_DIRECTORY")
     if not given or not Path(given).is_dir():

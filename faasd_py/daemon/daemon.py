@@ -24,6 +24,7 @@ from faasd_py.config import Config, GatewaySettings, load
 from faasd_py.control.serve import serve_control
 from faasd_py.core.errors import BootError, ConfigError, FaasdError, QueueError
 from faasd_py.daemon import descriptors
+from faasd_py.daemon.certificate import open_certificate
 from faasd_py.daemon.notify import Notifier
 from faasd_py.daemon.sockets import name_of
 from faasd_py.gateway import headers
@@ -308,18 +309,5 @@ def _limits(gateway: GatewaySettings) -> Limits:
 
 
 def _tls(gateway: GatewaySettings) -> ssl.SSLContext | None:
-    """The server's TLS context; None without `[gateway.tls]`.
-
-    Raises:
-        ConfigError: a file cannot be read, or certificate and key do not belong together.
-    """
-    if gateway.tls is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(gateway.tls.certificate, gateway.tls.key)
-    except (OSError, ssl.SSLError) as error:
-        where = f"{gateway.tls.certificate} and {gateway.tls.key}"
-        raise ConfigError(f"gateway.tls: {where} cannot be used: {error.strerror or error}") from error
-    return context
+    """The server's TLS context; None without `[gateway.tls]`; raises as `open_certificate`."""
+    return None if gateway.tls is None else open_certificate(gateway.tls)

@@ -161,6 +161,10 @@ def test_durations_that_cannot_be_zero(key):
             "[gateway.tls]\nkey = ''\ncertificate = 'x'",
             'gateway.tls.key: expected the path of a PEM file, got ""',
         ),
+        (
+            r"[gateway.tls]" + "\nkey = 'x'\n" + r'certificate = "a\u0000b"',
+            r'gateway.tls.certificate: expected the path of a PEM file, got "a\u0000b"',
+        ),
         ("[state]\ndirectory = ''", 'state.directory: expected the path of a directory, got ""'),
         (
             "[state]\nruntime_directory = ' '",

@@ -60,3 +60,14 @@ def test_without_credentials_nothing_happens(secrets, environ):
     """Outside systemd, and without the directory, there are only kept secrets."""
     link_credentials(secrets, environ)
     assert names(secrets) == []
+
+
+def test_an_operators_own_link_stays(given, secrets, tmp_path):
+    """A kept secret may be a link to a file elsewhere, also while that is not there."""
+    (tmp_path / "vault").write_text("from the vault")
+    (secrets / "linked").symlink_to(tmp_path / "vault")
+    (secrets / "dangling").symlink_to(tmp_path / "not-mounted-yet")
+    link_credentials(secrets, {"CREDENTIALS_DIRECTORY": str(given)})
+    link_credentials(secrets, {})
+    assert names(secrets) == ["dangling", "linked"]
+    assert (secrets / "linked").read_text() == "from the vault"
