@@ -1,6 +1,5 @@
 """The process dies: nothing that was accepted is lost, what was running is counted and runs again."""
 
-
 from __future__ import annotations
 
 import time
