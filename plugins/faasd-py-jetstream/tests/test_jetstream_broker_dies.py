@@ -188,6 +188,7 @@ async def test_streams_that_are_gone_are_made_again(bench, until):
         assert (await bench.run(queue)).id == accepted.id
 
 
+@pytest.mark.crash
 async def test_a_cluster_that_loses_its_leader(bench_on, tmp_path):
     """Three servers, three copies: the leader of the calls is killed under load, and nothing is lost."""
     async with open_cluster(3, tmp_path / "nats") as servers:
@@ -208,6 +209,7 @@ async def test_a_cluster_that_loses_its_leader(bench_on, tmp_path):
         assert set(accepted) <= set(ran)
 
 
+@pytest.mark.crash
 async def test_a_cluster_without_a_majority_accepts_nothing(bench_on, tmp_path):
     """Two of three are gone: 503, not a 202 that cannot be kept."""
     async with open_cluster(3, tmp_path / "nats") as servers:

@@ -89,6 +89,7 @@ def test_options_of_a_call_are_honoured(house, broker):
     assert time.time() >= due
 
 
+@pytest.mark.crash
 def test_kill_9_of_daemon_and_broker_under_load(house, tmp_path, capsys, dying_broker):
     """In turns: every 202 ran, every callback came, nothing refused ran."""
     daemon = house(dying_broker.url)

@@ -42,6 +42,7 @@ def end_all(directory: Path) -> None:
                 continue
 
 
+@pytest.mark.crash
 @pytest.mark.usefixtures("nats")
 def test_the_demo_of_two_daemons(tmp_path, capsys):
     """Every command succeeds; all calls ran, on both daemons."""
