@@ -23,7 +23,7 @@ _REQUEUE: Final = (
     "UPDATE calls SET state = ?, rank = ?, attempts = 0, flags = flags & ~1, finished = NULL, reason = NULL,"
     " keep = NULL WHERE key = ?"
 )
-_WAITING: Final = f"SELECT {rows.WAITING_COLUMNS} FROM calls WHERE calls.key = ?"  # noqa: S608
+_WAITING: Final = f"SELECT {rows.WAITING_COLUMNS} FROM calls WHERE calls.key = ?"
 
 
 class Cancel(Ask):

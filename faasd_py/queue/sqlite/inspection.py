@@ -73,7 +73,7 @@ class Reader:
 
     def record(self, key: int, picture: Picture) -> Record | None:
         """The record of a call."""
-        found = self._execute(f"SELECT {_RECORD} FROM calls WHERE key = ?", (key,))  # noqa: S608
+        found = self._execute(f"SELECT {_RECORD} FROM calls WHERE key = ?", (key,))
         return self._record(found[0], picture) if found else None
 
     def records(
@@ -108,7 +108,7 @@ class Reader:
         if before is not None:
             where.append("key < ?")
             values.append(before)
-        statement = f"SELECT {columns} FROM calls WHERE {' AND '.join(where)} ORDER BY key DESC LIMIT ?"  # noqa: S608
+        statement = f"SELECT {columns} FROM calls WHERE {' AND '.join(where)} ORDER BY key DESC LIMIT ?"
         return self._execute(statement, (*values, limit))
 
     def _record(self, row: Sequence[Any], picture: Picture) -> Record:
@@ -130,7 +130,7 @@ class Reader:
     def request(self, key: int) -> Call | None:
         """The call as it was put, unless its body was removed."""
         found = self._execute(
-            f"SELECT flags, head, {rows.BODY} FROM calls WHERE calls.key = ?",  # noqa: S608
+            f"SELECT flags, head, {rows.BODY} FROM calls WHERE calls.key = ?",
             (key,),
         )
         if not found:

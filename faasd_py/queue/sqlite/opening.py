@@ -25,7 +25,7 @@ from faasd_py.queue.sqlite.store import Store
 from faasd_py.queue.sqlite.upkeep import next_due
 
 FILE: Final = "queue.sqlite"
-_RECOVER: Final = f"UPDATE calls SET state = {State.READY:d}, flags = flags | {schema.CRASHED} WHERE state = {State.LEASED:d}"  # noqa: S608
+_RECOVER: Final = f"UPDATE calls SET state = {State.READY:d}, flags = flags | {schema.CRASHED} WHERE state = {State.LEASED:d}"
 logger: Final = logging.getLogger("faasd_py.queue")
 
 

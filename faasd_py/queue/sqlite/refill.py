@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from faasd_py.queue.sqlite.windows import Windows
 
 _READ: Final = (
-    f"SELECT {rows.WAITING_COLUMNS} FROM calls"  # noqa: S608
+    f"SELECT {rows.WAITING_COLUMNS} FROM calls"
     f" WHERE lane = ? AND state = {State.READY:d} AND (rank, key) > (?, ?) ORDER BY rank, key LIMIT ?"
 )
 _NEXT: Final = (
-    f"SELECT rank, key FROM calls WHERE lane = ? AND state = {State.READY:d} AND (rank, key) > (?, ?)"  # noqa: S608
+    f"SELECT rank, key FROM calls WHERE lane = ? AND state = {State.READY:d} AND (rank, key) > (?, ?)"
     " ORDER BY rank, key LIMIT 1"
 )
 

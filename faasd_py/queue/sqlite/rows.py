@@ -16,7 +16,7 @@ from faasd_py.queue.sqlite.schema import APART, SHELVED
 INLINE: Final = 1024
 HISTORY: Final = 20
 """Attempts that are remembered one by one; older ones only count."""
-BODY: Final = f"CASE WHEN flags & {APART} THEN (SELECT body FROM bodies WHERE bodies.key = calls.key) END"  # noqa: S608
+BODY: Final = f"CASE WHEN flags & {APART} THEN (SELECT body FROM bodies WHERE bodies.key = calls.key) END"
 WAITING_COLUMNS: Final = (
     f"key, lane, rank, attempts, flags, size, ifnull(kept, 0), ifnull(history, x''), head, {BODY}"
 )

@@ -113,7 +113,7 @@ class _Walk:
         while True:
             try:
                 page = self._read(
-                    f"SELECT {columns} FROM {name} WHERE key > ? ORDER BY key LIMIT {_STEP}",  # noqa: S608
+                    f"SELECT {columns} FROM {name} WHERE key > ? ORDER BY key LIMIT {_STEP}",
                     last,
                 )
             except _DAMAGE:
@@ -141,7 +141,7 @@ class _Walk:
         found: list[Sequence[Any]] = []
         with suppress(*_DAMAGE):
             for row in self.source.execute(
-                f"SELECT {columns} FROM {name} WHERE key > ? ORDER BY key",  # noqa: S608
+                f"SELECT {columns} FROM {name} WHERE key > ? ORDER BY key",
                 (last,),
             ):
                 found.append(row)
@@ -154,7 +154,7 @@ class _Walk:
         step = 1
         while last + step < _MOST:
             with suppress(*_DAMAGE):
-                found = self._read(f"SELECT key FROM {name} WHERE key >= ? ORDER BY key LIMIT 1", last + step)  # noqa: S608
+                found = self._read(f"SELECT key FROM {name} WHERE key >= ? ORDER BY key LIMIT 1", last + step)
                 return found[0][0] if found else None
             step *= 2
         return None
@@ -163,7 +163,7 @@ class _Walk:
         """From a key down to the gap, in ascending order."""
         found: list[Sequence[Any]] = []
         with suppress(*_DAMAGE):
-            statement = f"SELECT {columns} FROM {name} WHERE key <= ? AND key > ? ORDER BY key DESC"  # noqa: S608
+            statement = f"SELECT {columns} FROM {name} WHERE key <= ? AND key > ? ORDER BY key DESC"
             found.extend(self.source.execute(statement, (after, last)))
         return found[::-1]
 
@@ -171,7 +171,7 @@ class _Walk:
 def _calls(walk: _Walk, target: apsw.Connection, node: int) -> int:
     """Copy calls and bodies, and make the figures anew; how many calls it were."""
     figures, count = Figures(), 0
-    insert = f"INSERT OR IGNORE INTO calls VALUES ({','.join('?' * 18)})"  # noqa: S608
+    insert = f"INSERT OR IGNORE INTO calls VALUES ({','.join('?' * 18)})"
     for row in walk.table("calls", _CALL_COLUMNS):
         key, state, size, head, kept = row[0], row[2], row[7], row[9], row[15] or 0
         try:
@@ -192,7 +192,7 @@ def _calls(walk: _Walk, target: apsw.Connection, node: int) -> int:
 
 def _others(walk: _Walk, target: apsw.Connection) -> None:
     for name, columns in (("bodies", "key, body"), ("answers", "key, outcome")):
-        statement = f"INSERT OR IGNORE INTO {name} VALUES (?, ?)"  # noqa: S608
+        statement = f"INSERT OR IGNORE INTO {name} VALUES (?, ?)"
         for row in walk.table(name, columns):
             target.execute(statement, row)
     for row in walk.table("quarantine", "key, lane, at, reason, head, body"):

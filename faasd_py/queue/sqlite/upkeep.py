@@ -27,11 +27,11 @@ SWEEP: Final = 60.0
 PAUSE: Final = 0.5
 """After a failure."""
 _DUE: Final = (
-    f"SELECT {rows.WAITING_COLUMNS} FROM calls"  # noqa: S608
+    f"SELECT {rows.WAITING_COLUMNS} FROM calls"
     f" WHERE state = {State.DELAYED:d} AND due <= ? ORDER BY due LIMIT {STEP}"
 )
-_NEXT: Final = f"SELECT due FROM calls WHERE state = {State.DELAYED:d} ORDER BY due LIMIT 1"  # noqa: S608
-_OLD: Final = f"SELECT key, lane, state, size, flags, ifnull(kept, 0) FROM calls WHERE keep <= ? ORDER BY keep LIMIT {STEP}"  # noqa: S608
+_NEXT: Final = f"SELECT due FROM calls WHERE state = {State.DELAYED:d} ORDER BY due LIMIT 1"
+_OLD: Final = f"SELECT key, lane, state, size, flags, ifnull(kept, 0) FROM calls WHERE keep <= ? ORDER BY keep LIMIT {STEP}"
 logger: Final = logging.getLogger("faasd_py.queue")
 
 
@@ -100,7 +100,7 @@ class Sweep(Ask):
             self._removed.append((row[1], State(row[2])))
         surplus = self._trim(store)
         store.execute(
-            f"DELETE FROM keyed WHERE (lane, name) IN (SELECT lane, name FROM keyed WHERE until <= ? LIMIT {STEP})",  # noqa: S608
+            f"DELETE FROM keyed WHERE (lane, name) IN (SELECT lane, name FROM keyed WHERE until <= ? LIMIT {STEP})",
             (now,),
         )
         store.execute("DELETE FROM lanes WHERE NOT (ready OR leased OR delayed OR dead OR bytes OR kept)")
@@ -112,7 +112,7 @@ class Sweep(Ask):
         if over <= 0:
             return False
         for row in store.execute(
-            f"SELECT key, lane, state, size, flags, kept FROM calls WHERE keep IS NOT NULL AND kept > 0 ORDER BY keep LIMIT {STEP}"  # noqa: S608
+            f"SELECT key, lane, state, size, flags, kept FROM calls WHERE keep IS NOT NULL AND kept > 0 ORDER BY keep LIMIT {STEP}"
         ).fetchall():
             over -= row[5]
             if row[2] == State.DEAD:
