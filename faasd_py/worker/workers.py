@@ -14,7 +14,7 @@ import trio
 from faasd_py.callback.build import is_callback
 from faasd_py.config import CallbackSettings, QueueSettings, WorkerSettings
 from faasd_py.core.errors import QueueError
-from faasd_py.core.outcome import CANCEL, RELEASE
+from faasd_py.core.outcome import CANCEL, CRASHED
 from faasd_py.hookspecs import ClaimLane
 from faasd_py.observe.events import Events
 from faasd_py.observe.metrics import Metrics
@@ -111,7 +111,7 @@ class Workers:
     async def drain(self, grace: float) -> None:
         """Take no more calls; wait up to `grace` seconds for those that run, then stop them and hand them back.
 
-        An attempt that was stopped counts as one. Returns when everything is settled, and `run` ends then; what has
+        An attempt that was stopped counts as one, and to its call it is as if the daemon had died. Returns when everything is settled, and `run` ends then; what has
         not ended HARD_STOP seconds after it was cancelled is left as a crash would leave it. May be called again,
         with less patience.
         """
@@ -125,7 +125,7 @@ class Workers:
         if not self._empty.is_set():
             log.warning("stopping %d calls that still run", len(self._running))
             for run in list(self._running):
-                run.interrupt(RELEASE)
+                run.interrupt(CRASHED)
         with trio.move_on_after(HARD_STOP):
             await self._empty.wait()
         self._helpers.cancel()

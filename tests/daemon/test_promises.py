@@ -136,7 +136,7 @@ def test_who_leaves_the_process_group_ends_with_the_daemon(tmp_path, number):
 
 
 def test_a_stop_leaves_attempts_their_kill_grace(tmp_path):
-    """An attempt that takes six seconds to die is handed back, not left as a crash would leave it."""
+    """An attempt that takes six seconds to die is stopped in order; its call, not to run twice, is dead and says why."""
     slow = script(tmp_path, "stubborn", kill_grace="6s", retry={"on_crash": False})
     with running(tmp_path, {"slow": slow}, workers={"grace": "100ms"}) as daemon:
         call = daemon.put("slow", b"60")
@@ -146,7 +146,8 @@ def test_a_stop_leaves_attempts_their_kill_grace(tmp_path):
         daemon.tables["functions"]["slow"] = {**CAT, "retry": {"on_crash": False}}
         daemon.write()
         daemon.start()
-        assert daemon.wait_state(call, "DONE", "DEAD")["state"] == "done"
+        record = daemon.wait_state(call, "DONE", "DEAD")
+        assert (record["state"], record["reason"]) == ("dead", "interrupted")
 
 
 def test_a_secret_is_a_file_in_the_state_directory(tmp_path):
