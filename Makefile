@@ -53,7 +53,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(PLUGINS:%=%/pyproject.toml) | $(VENV)/bin/python
-	$(PIP) install --editable '.[dev]' $(PLUGINS:%=--editable '%[testing]')
+	$(PIP) install --editable '.[dev]' $(PLUGINS:%=--editable %)
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
