@@ -128,8 +128,8 @@ class Daemon:
     async def _serve(self, sockets: Sockets) -> None:
         self._say_what_waits()
         async with trio.open_nursery() as rooms:
+            await self._start_services(rooms)  # before the workers: a service may claim lanes
             await rooms.start(self.workers.run)
-            await self._start_services(rooms)
             await rooms.start(self._run_doors, sockets)
             await rooms.start(self._keep_control)
             rooms.start_soon(self._notifier.watch)

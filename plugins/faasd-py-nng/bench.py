@@ -1,4 +1,6 @@
-"""Puts and whole cycles through a hub: python plugins/faasd-py-nng/bench.py [--backend sqlite] [--address ipc|tcp|tls]
+"""Puts and whole cycles through a hub.
+
+    python plugins/faasd-py-nng/bench.py [--backend sqlite|memory] [--address ipc|tcp]
 
 A hub in a process of its own, spokes in another: 32 producers put 128-byte bodies, 32 workers lease, start and settle.
 """
@@ -15,12 +17,25 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
-from faasd_py.api import Call, Move, Outcome, QueueSettings, QueueSite, ServiceSite, Spool, Verdict
-from faasd_py.api import open_memory_queue, open_sqlite_queue
+
+from faasd_py.api import (
+    Call,
+    Move,
+    Outcome,
+    QueueSettings,
+    QueueSite,
+    ServiceSite,
+    Spool,
+    Verdict,
+    open_memory_queue,
+    open_sqlite_queue,
+)
 from faasd_py_nng import open_queue, service
 
 LANE = "bench.openfaas-fn"
-CALL = Call(lane=LANE, host=b"box:8080", headers=b"Content-Type: text/plain\r\nUser-Agent: bench\r\n", body=b"x" * 128)
+CALL = Call(
+    lane=LANE, host=b"box:8080", headers=b"Content-Type: text/plain\r\nUser-Agent: bench\r\n", body=b"x" * 128
+)
 DONE, ANSWER = Verdict(move=Move.DONE), Outcome(status=200, body=b"ok", size=2)
 
 
@@ -31,13 +46,17 @@ async def hub(root: Path, backend: str, address: str) -> None:
     settings = QueueSettings(max_depth=10_000_000)
     async with opened(QueueSite(settings=settings, directory=root / "queue", spool=root / "spool")) as queue:
         options = {"listen": [address]}
-        await service.run(ServiceSite(options=options, queue=queue, spool=Spool(root / "spool"), directory=root / "service"))
+        await service.run(
+            ServiceSite(options=options, queue=queue, spool=Spool(root / "spool"), directory=root / "service")
+        )
 
 
 @asynccontextmanager
 async def spoke(root: Path, address: str):
     (root / "spool").mkdir(parents=True, exist_ok=True)
-    settings = QueueSettings(options={"hub": address, "lanes": ["*"], "put_timeout": "30s", "connect_timeout": "10s"})
+    settings = QueueSettings(
+        options={"hub": address, "lanes": ["*"], "put_timeout": "30s", "connect_timeout": "10s"}
+    )
     async with open_queue(QueueSite(settings=settings, directory=root, spool=root / "spool")) as queue:
         yield queue
 
@@ -84,12 +103,15 @@ async def drain(queue, count: int, tasks: int) -> float:
 
 async def measure(root: Path, address: str, count: int, tasks: int, rounds: int) -> None:
     async with spoke(root / "spoke", address) as queue:
-        while queue.trouble():
+        while queue.trouble():  # noqa: ASYNC110 - the hub starts
             await trio.sleep(0.05)
         for _ in range(rounds):
             puts = await produce(queue, count, tasks)
             cycles = await drain(queue, count, tasks)
-            print(f"puts/s {puts:8.0f}   lease+start+settle/s {cycles:8.0f}   {os.getloadavg()[0]:.1f} load", flush=True)
+            print(
+                f"puts/s {puts:8.0f}   lease+start+settle/s {cycles:8.0f}   {os.getloadavg()[0]:.1f} load",
+                flush=True,
+            )
 
 
 def main() -> None:
@@ -106,7 +128,16 @@ def main() -> None:
         if given.hub:
             trio.run(hub, Path(given.hub), given.backend, given.address)
             return
-        command = [sys.executable, __file__, "--hub", directory, "--backend", given.backend, "--address", address]
+        command = [
+            sys.executable,
+            __file__,
+            "--hub",
+            directory,
+            "--backend",
+            given.backend,
+            "--address",
+            address,
+        ]
         process = subprocess.Popen(command)
         try:
             trio.run(measure, Path(directory), address, given.count, given.tasks, given.rounds)

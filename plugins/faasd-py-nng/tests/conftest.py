@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+
 from faasd_py.api import QueueSite, ServiceSite, Spool, open_memory_queue, open_sqlite_queue
 from faasd_py_nng import open_queue, service
 
@@ -26,7 +27,9 @@ async def open_hub(site: QueueSite, backend: str = "sqlite", **options: Any):
     own = QueueSite(settings=settings, directory=root / "queue", spool=root / "spool")
     async with BACKENDS[backend](own) as queue, trio.open_nursery() as nursery:
         options = {"listen": [address_of(site.directory)], "lanes": EVERYTHING} | options
-        place = ServiceSite(options=options, queue=queue, spool=Spool(root / "spool"), directory=root / "service")
+        place = ServiceSite(
+            options=options, queue=queue, spool=Spool(root / "spool"), directory=root / "service"
+        )
         await nursery.start(lambda task_status: service.run(place, task_status=task_status))
         yield queue
         nursery.cancel_scope.cancel()

@@ -12,8 +12,19 @@ import sys
 from pathlib import Path
 
 import trio
-from faasd_py.api import Call, Move, Outcome, QueueError, QueueSettings, QueueSite, ServiceSite, Spool, Verdict
-from faasd_py.api import open_sqlite_queue
+
+from faasd_py.api import (
+    Call,
+    Move,
+    Outcome,
+    QueueError,
+    QueueSettings,
+    QueueSite,
+    ServiceSite,
+    Spool,
+    Verdict,
+    open_sqlite_queue,
+)
 from faasd_py_nng import open_queue, service
 
 LANE = "crash.openfaas-fn"
@@ -28,7 +39,9 @@ async def hub(root: Path, options: dict) -> None:
         (root / name).mkdir(parents=True, exist_ok=True)
     site = QueueSite(settings=QueueSettings(), directory=root / "queue", spool=root / "spool")
     async with open_sqlite_queue(site) as queue, trio.open_nursery() as nursery:
-        own = ServiceSite(options=options, queue=queue, spool=Spool(root / "spool"), directory=root / "service")
+        own = ServiceSite(
+            options=options, queue=queue, spool=Spool(root / "spool"), directory=root / "service"
+        )
         await nursery.start(lambda task_status: service.run(own, task_status=task_status))
         say(ready=1)
 
@@ -37,10 +50,12 @@ async def spoke(root: Path, options: dict, rate: int, workers: int, seconds: flo
     (root / "spool").mkdir(parents=True, exist_ok=True)
     settings = QueueSettings(options=options)
     stopped = trio.Event()
-    async with open_queue(QueueSite(settings=settings, directory=root / "queue", spool=root / "spool")) as queue:
+    async with open_queue(
+        QueueSite(settings=settings, directory=root / "queue", spool=root / "spool")
+    ) as queue:
         say(ready=1)
         async with trio.open_nursery() as nursery:
-            for number in range(workers):
+            for _ in range(workers):
                 nursery.start_soon(work, queue, seconds)
             for number in range(8 if rate else 0):
                 nursery.start_soon(produce, queue, number, rate / 8, stopped)
@@ -53,7 +68,10 @@ async def listen(queue, stopped: trio.Event) -> None:
             stopped.set()
         elif line.strip() == "stats":
             lanes = queue.stats().lanes
-            say(stats={name: lane.ready + lane.leased for name, lane in lanes.items()}, trouble=queue.trouble())
+            say(
+                stats={name: lane.ready + lane.leased for name, lane in lanes.items()},
+                trouble=queue.trouble(),
+            )
 
 
 async def produce(queue, number: int, rate: float, stopped: trio.Event) -> None:

@@ -7,8 +7,8 @@ import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import msgspec
 import pytest
+
 from faasd_py.testing.queue_conformance import QueueConformance
 from faasd_py_nng import open_queue
 
@@ -23,15 +23,14 @@ class Remote(QueueConformance):
 
     @pytest.fixture(autouse=True)
     def place(self):
-        self.directory = Path(tempfile.mkdtemp(prefix="nng-"))  # noqa: S108 - a unix socket's path is short
+        self.directory = Path(tempfile.mkdtemp(prefix="nng-"))
         yield
         shutil.rmtree(self.directory)
 
     @asynccontextmanager
     async def open_queue(self, site):
-        async with open_hub(site, self.backend):
-            async with self.spoke(site) as queue:
-                yield queue
+        async with open_hub(site, self.backend), self.spoke(site) as queue:
+            yield queue
 
     def open_after_crash(self, site):
         """The next life of the spoke: the hub is still there."""
@@ -45,7 +44,13 @@ class Remote(QueueConformance):
         """At the spoke and at the hub."""
         site = self.site()
         forward = site.directory / "spoke/forward/bodies"
-        places = [site.spool, forward, site.directory / "spoke/bodies", site.directory / "hub/queue/bodies", site.directory / "hub/spool"]
+        places = [
+            site.spool,
+            forward,
+            site.directory / "spoke/bodies",
+            site.directory / "hub/queue/bodies",
+            site.directory / "hub/spool",
+        ]
         return sum(1 for place in places if place.exists() for _ in place.iterdir())
 
 

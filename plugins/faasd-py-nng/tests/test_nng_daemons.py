@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tests.house.daemon import Daemon, running, script, service
+
+from tests.house.daemon import Daemon, running, service
 from tests.house.patience import until
 
 HUB = {"listen": []}
@@ -31,7 +32,9 @@ def hub_tables(root: Path, **options):
 
 
 def spoke_tables(root: Path, lanes: list[str], **options):
-    return {"queue": {"backend": "nng", "options": {"hub": f"ipc://{root}/hub.ipc", "lanes": lanes} | options}}
+    return {
+        "queue": {"backend": "nng", "options": {"hub": f"ipc://{root}/hub.ipc", "lanes": lanes} | options}
+    }
 
 
 def daemon(root: Path, functions, tables):
@@ -122,13 +125,19 @@ def test_large_bodies_go_both_ways(house):
     hub, spoke = house({"local": service}, {"far": service}, lanes=["far.*"])
     call = spoke.put("far", b"x" * 3_000_000)
     hub.wait_state(call, "DONE")
-    assert spoke.ran()[0]["size"] == 3_000_000 if "size" in spoke.ran()[0] else spoke.ran()
-    until(lambda: not [path for path in spoke.spooled() if "bodies" in str(path)], within=5, what="the file is gone")
+    assert spoke.ran()[0]["size"] == 3_000_000
+    until(
+        lambda: not [path for path in spoke.spooled() if "bodies" in str(path)],
+        within=5,
+        what="the file is gone",
+    )
 
 
 def test_a_hub_that_is_away_is_told_and_store_and_forward_accepts(house):
     """Mode remote answers 503 and says so on /healthz; store-and-forward answers 202, and the call runs later."""
-    hub, spoke = house({"echo": service}, {"echo": service}, lanes=[], mode="store-and-forward", put_timeout="500ms")
+    hub, spoke = house(
+        {"echo": service}, {"echo": service}, lanes=[], mode="store-and-forward", put_timeout="500ms"
+    )
     hub.stop()
     until(lambda: spoke.ask("POST", "/async-function/echo", b"kept").status == 202, within=10)
     call = spoke.put("echo", b"kept too")

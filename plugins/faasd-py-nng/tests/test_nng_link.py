@@ -34,8 +34,24 @@ class Cable:
     def lay(self) -> None:
         for name in (self.hub, self.spoke):
             ip("netns", "add", name)
-        ip("link", "add", "cable0", "netns", self.hub, "type", "veth", "peer", "name", "cable1", "netns", self.spoke)
-        for name, device, address in ((self.hub, "cable0", "10.77.0.1/24"), (self.spoke, "cable1", "10.77.0.2/24")):
+        ip(
+            "link",
+            "add",
+            "cable0",
+            "netns",
+            self.hub,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "cable1",
+            "netns",
+            self.spoke,
+        )
+        for name, device, address in (
+            (self.hub, "cable0", "10.77.0.1/24"),
+            (self.spoke, "cable1", "10.77.0.2/24"),
+        ):
             ip("-n", name, "address", "add", address, "dev", device)
             ip("-n", name, "link", "set", device, "up")
             ip("-n", name, "link", "set", "lo", "up")
@@ -75,7 +91,11 @@ def root():
 
 @contextmanager
 def hub(root: Path, cable: Cable, lease_timeout: str):
-    options = {"listen": ["tcp://10.77.0.1:7776"], "key_file": str(root / "key"), "lease_timeout": lease_timeout}
+    options = {
+        "listen": ["tcp://10.77.0.1:7776"],
+        "key_file": str(root / "key"),
+        "lease_timeout": lease_timeout,
+    }
     with started("hub", str(root / "hub"), json.dumps(options), netns=cable.hub) as process:
         until(lambda: process.of("ready"), what="the hub is up")
         yield process
@@ -99,7 +119,9 @@ def trouble(process) -> object:
     before = len(process.of("stats"))
     process.say("stats")
     until(lambda: len(process.of("stats")) > before, what="its figures")
-    return process.said[-1].get("trouble") or next(line["trouble"] for line in reversed(process.said) if "stats" in line)
+    return process.said[-1].get("trouble") or next(
+        line["trouble"] for line in reversed(process.said) if "stats" in line
+    )
 
 
 def finish(producers, workers, within: float = 30.0) -> int:

@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 import trio
 import trustme
-from faasd_py.api import Call, ConfigError, Outcome, QueueSettings, QueueSite, QueueUnavailable, Spooled
+
+from faasd_py.api import (
+    Call,
+    ConfigError,
+    Filter,
+    Outcome,
+    QueueSettings,
+    QueueSite,
+    QueueUnavailable,
+    Spooled,
+)
 from faasd_py_nng import open_queue, wire
 from faasd_py_nng.nng import LineLost, open_line
 from faasd_py_nng.settings import read_hub_options, read_spoke_options
@@ -58,15 +68,21 @@ async def refusal(site, address: str, **options) -> str:
 # -- settings
 
 
-@pytest.mark.parametrize("address", ["tcp://0.0.0.0:7776", "tcp://10.0.0.1:7776", "tcp://hub.lan:7776", "tcp://[::]:7776"])
+@pytest.mark.parametrize(
+    "address", ["tcp://0.0.0.0:7776", "tcp://10.0.0.1:7776", "tcp://hub.lan:7776", "tcp://[::]:7776"]
+)
 def test_tcp_to_other_machines_needs_a_key(address, key_file):
     """Without one the hub refuses to start, in one sentence that says what to do."""
-    with pytest.raises(ConfigError, match=r"services.nng-hub.listen: tcp://.* other machines: set key_file, or use"):
+    with pytest.raises(
+        ConfigError, match=r"services.nng-hub.listen: tcp://.* other machines: set key_file, or use"
+    ):
         read_hub_options({"listen": [address]})
     assert read_hub_options({"listen": [address], "key_file": key_file}).listen == [address]
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:7776", "tcp://[::1]:7776", "tcp://localhost:7776", "ipc:///a/b"])
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:7776", "tcp://[::1]:7776", "tcp://localhost:7776", "ipc:///a/b"]
+)
 def test_this_machine_needs_none(address):
     """Whoever is on this machine is let in."""
     assert read_hub_options({"listen": [address]}).listen == [address]
@@ -108,7 +124,10 @@ def test_wrong_settings_are_named(options, words):
 async def test_with_the_key_one_comes_in(site, key_file):
     """Over tcp too."""
     address = f"tcp://127.0.0.1:{port()}"
-    async with open_hub(site, listen=[address], key_file=key_file), spoke_at(site, address, key_file=key_file) as queue:
+    async with (
+        open_hub(site, listen=[address], key_file=key_file),
+        spoke_at(site, address, key_file=key_file) as queue,
+    ):
         await queue.put(CALL)
         assert queue.trouble() is None
 
@@ -164,16 +183,10 @@ def papers(tmp_path):
 async def test_certificates_let_in(site, papers):
     """Of both sides, each verified by the other."""
     address = f"tls+tcp://localhost:{port()}"
-    async with open_hub(site, listen=[address], **papers["hub"]):
-        async with spoke_at(site, address, connect_timeout="5s", **papers["ca"], **papers["ours"]) as queue:
-            await queue.put(CALL)
-            assert (await queue.records(wire_filter())) != []
-
-
-def wire_filter():
-    from faasd_py.api import Filter
-
-    return Filter()
+    options = {"connect_timeout": "5s", "put_timeout": "5s"} | papers["ca"] | papers["ours"]
+    async with open_hub(site, listen=[address], **papers["hub"]), spoke_at(site, address, **options) as queue:
+        await queue.put(CALL)
+        assert len(await queue.records(Filter())) == 1
 
 
 async def test_whom_nobody_vouches_for_stays_outside(site, papers):
@@ -251,7 +264,7 @@ async def test_what_is_no_message_ends_its_session_only(site, caplog):
 
 
 async def test_a_message_over_the_limit_is_cut_off(site):
-    """nng closes the connection before it is read."""
+    """The connection is closed by nng before it is read."""
     address = address_of(site.directory)
     async with open_hub(site), spoke_at(site, address) as good:
         async with open_line(address, None, 5.0) as line:
@@ -274,7 +287,11 @@ async def test_another_version_is_told(site):
 async def test_a_stolen_session_is_worth_nothing(site):
     """A session belongs to the connection that proved who it is."""
     address = address_of(site.directory)
-    async with open_hub(site) as behind, open_line(address, None, 5.0) as line, open_line(address, None, 5.0) as other:
+    async with (
+        open_hub(site) as behind,
+        open_line(address, None, 5.0) as line,
+        open_line(address, None, 5.0) as other,
+    ):
         session = await admitted(line)
         told = wire.read_told(await other.ask(wire.encode(wire.Frame(session, 1, 0, [wire.Put(1, CALL)]))))
         assert isinstance(told, wire.Refused)

@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 import trio
-from faasd_py.api import Capabilities, Queue, QueueSite, RegisterQueue, hookimpl, open_sqlite_queue
 
+from faasd_py.api import Capabilities, Queue, QueueSite, RegisterQueue, hookimpl, open_sqlite_queue
 from faasd_py_nng.forward import ForwardQueue
 from faasd_py_nng.identity import Identity
 from faasd_py_nng.remote import RemoteQueue

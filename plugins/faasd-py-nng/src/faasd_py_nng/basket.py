@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 import trio
+
 from faasd_py.api import Call
 
 MEMORY: Final = 0.1

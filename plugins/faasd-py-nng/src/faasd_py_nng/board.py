@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
-from faasd_py.api import LaneStats, Move, QueueStats
 
+from faasd_py.api import LaneStats, Move, QueueStats
 from faasd_py_nng.wire import Figures
 
 
@@ -78,7 +78,11 @@ class Board:
         ready, leased, delayed, dead, oldest, mine = told
         waiting = max(0, mine - self._taken(name))
         return LaneStats(
-            ready=ready + waiting, leased=max(0, leased - waiting), delayed=delayed, dead=dead, oldest_at=oldest
+            ready=ready + waiting,
+            leased=max(0, leased - waiting),
+            delayed=delayed,
+            dead=dead,
+            oldest_at=oldest,
         )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from faasd_py.api import Queue, QueueStats
 
 CHEAP: Final = 0.0005
-"""Seconds of counting that are worth a fresh answer every time."""
+"""Seconds of this thread's time that are worth a fresh answer every time."""
 SHARE: Final = 20
 """Dearer figures are counted no more often than this share of the time allows."""
 
@@ -24,10 +24,10 @@ class Counts:
 
     def now(self) -> QueueStats | None:
         """Fresh figures; None when they would cost too much now."""
-        start = time.perf_counter()
-        if self._cost > CHEAP and start - self._at < self._cost * SHARE:
+        if self._cost > CHEAP and time.monotonic() - self._at < self._cost * SHARE:
             return None
+        start = time.thread_time()
         self.latest = self._queue.stats()
-        self._at = time.perf_counter()
-        self._cost = self._at - start
+        self._cost = time.thread_time() - start
+        self._at = time.monotonic()
         return self.latest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 import trio
+
 from faasd_py.api import (
     BadOption,
     Call,
@@ -27,11 +27,25 @@ from faasd_py.api import (
     State,
     Verdict,
 )
-
 from faasd_py_nng import wire
 from faasd_py_nng.session import Held, Session, Slot, close_upload
-from faasd_py_nng.wire import CHUNK, Answer, Ask, Back, Credit, Done, Failed, Flush, Malformed, Op, Put, Settle
-from faasd_py_nng.wire import Start, Taken, Value
+from faasd_py_nng.wire import (
+    CHUNK,
+    Answer,
+    Ask,
+    Back,
+    Credit,
+    Done,
+    Failed,
+    Flush,
+    Malformed,
+    Op,
+    Put,
+    Settle,
+    Start,
+    Taken,
+    Value,
+)
 
 LOOK_BACK: Final = 5000
 """Calls that are looked through for one that may have been put before."""
@@ -116,7 +130,9 @@ class Desk:
                 _answer(slot, Failed(op.op, "QueueUnavailable", "one before it was refused"))
                 return
             await self._do(session, op, slot)
-            refused = refused or (isinstance(slot.answer, Failed) and slot.answer.kind in {"QueueFull", "QueueUnavailable"})
+            refused = refused or (
+                isinstance(slot.answer, Failed) and slot.answer.kind in {"QueueFull", "QueueUnavailable"}
+            )
 
         if pairs:
             async with trio.open_nursery() as nursery:
@@ -133,7 +149,7 @@ class Desk:
 
     # -- the road
 
-    async def _put(self, session: Session, op: Put, slot: Slot) -> Answer:
+    async def _put(self, session: Session, op: Put, _: Slot) -> Answer:
         call = op.call
         if op.upload:
             body = await self._uploaded(session, op.upload, op.file)
@@ -167,7 +183,11 @@ class Desk:
             page = await self._queue.records(Filter(lane=call.lane, before=before), 250)
             for record in page:
                 same = record.accepted_at == call.accepted_at and record.size == call.size
-                if same and record.call_id == (call.call_id or record.id) and record.callback_url == call.callback_url:
+                if (
+                    same
+                    and record.call_id == (call.call_id or record.id)
+                    and record.callback_url == call.callback_url
+                ):
                     return Taken(0, record.id, record.call_id, False)
             if len(page) < 250:
                 break
@@ -185,7 +205,7 @@ class Desk:
         await self._spool.remove(upload.body)
         return body
 
-    async def _start(self, session: Session, op: Start, slot: Slot) -> Answer:
+    async def _start(self, session: Session, op: Start, _: Slot) -> Answer:
         held = session.held.get(op.lease)
         if held is None:
             return Failed(op.op, "lost", "the lease is held no longer")
@@ -197,7 +217,7 @@ class Desk:
             held.starting.set()
         return Done(op.op)
 
-    async def _settle(self, session: Session, op: Settle, slot: Slot) -> Answer:
+    async def _settle(self, session: Session, op: Settle, _: Slot) -> Answer:
         held = session.take_out(op.lease)
         if held is None:
             return Failed(op.op, "lost", "the lease is held no longer")
@@ -223,7 +243,7 @@ class Desk:
             await held.starting.wait()
         await self._queue.settle(held.lease, verdict, outcome, callback)
 
-    async def _back(self, session: Session, op: Back, slot: Slot) -> Answer:
+    async def _back(self, session: Session, op: Back, _: Slot) -> Answer:
         for number in op.leases:
             held = session.held.get(number)
             if held is not None and not held.started and held.starting is None:
@@ -235,17 +255,17 @@ class Desk:
             session.ring()
         return Done(op.op)
 
-    async def _credit(self, session: Session, op: Credit, slot: Slot) -> Answer:
+    async def _credit(self, session: Session, op: Credit, _: Slot) -> Answer:
         self._credited(session, op)
         return Done(op.op)
 
-    async def _flush(self, session: Session, op: Flush, slot: Slot) -> Answer:
+    async def _flush(self, _session: Session, op: Flush, _slot: Slot) -> Answer:
         await self._queue.flush()
         return Done(op.op)
 
     # -- inspection
 
-    async def _ask(self, session: Session, op: Ask, slot: Slot) -> Answer:
+    async def _ask(self, _: Session, op: Ask, slot: Slot) -> Answer:
         if op.what in EXACT:
             async with self._recalled():
                 answer = await self._asked(op)
@@ -337,23 +357,3 @@ def _failed(number: int, error: Exception) -> Failed:
     kind = "QueueUnavailable" if kind == "QueueError" else kind
     after = getattr(error, "retry_after", None)
     return Failed(number, kind, str(error)[:500], after or (5.0 if isinstance(error, QueueError) else 0.0))
-
-
-async def read_body(held: Held, offset: int) -> bytes:
-    """A piece of a lease's body.
-
-    Raises:
-        OSError: its file cannot be read.
-    """
-    body = held.lease.call.body
-    if isinstance(body, bytes):
-        return body[offset : offset + CHUNK]
-    return await trio.to_thread.run_sync(_read, body.path, offset)
-
-
-def _read(path: str, offset: int) -> bytes:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.pread(handle, CHUNK, offset)
-    finally:
-        os.close(handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+
 from faasd_py.api import Call, Spooled
 
 LANE: Final = "forward"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import trio
-from faasd_py.api import Move, Queue, Verdict
 
+from faasd_py.api import Move, Queue, Verdict
 from faasd_py_nng.desk import Desk
 from faasd_py_nng.session import Session
 

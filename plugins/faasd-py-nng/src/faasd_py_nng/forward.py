@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 import trio
+
 from faasd_py.api import (
     Accepted,
     BadOption,
@@ -33,7 +34,6 @@ from faasd_py.api import (
     State,
     Verdict,
 )
-
 from faasd_py_nng.envelope import LANE, keyed, pack, unpack
 from faasd_py_nng.remote import RemoteQueue
 
@@ -119,13 +119,17 @@ class ForwardQueue:
         call = keyed(envelope.call, self._spoke, lease.id)
         verdict, outcome = RELEASE, None
         try:
-            accepted = await self._remote.put_within(call, self._put_timeout * 4, again=envelope.again, ordered=True)
+            accepted = await self._remote.put_within(
+                call, self._put_timeout * 4, again=envelope.again, ordered=True
+            )
             head = FORWARDED + accepted.id.encode("latin-1") + b"\r\n"
             verdict, outcome = DONE, Outcome(status=202, headers=head)
         except (IdempotencyConflict, BadOption) as error:
-            log.error("call %s is refused by the hub and buried here: %s", lease.id, error)
+            log.warning("call %s is refused by the hub and buried here: %s", lease.id, error)
             verdict = Verdict(move=Move.BURY, reason="refused")
-            outcome = Outcome(status=error.status, body=str(error).encode(), size=len(str(error).encode()), internal="queue")
+            outcome = Outcome(
+                status=error.status, body=str(error).encode(), size=len(str(error).encode()), internal="queue"
+            )
         except QueueError as error:
             log.warning("call %s waits on: %s", lease.id, error)
         finally:
@@ -206,7 +210,9 @@ class ForwardQueue:
         here: list[Record] = []
         if which.before is None and self._backlog():
             for state in (State.READY, State.LEASED, State.DEAD):
-                here += [await self._seen(one) for one in await self._local.records(Filter(state=state), limit)]
+                here += [
+                    await self._seen(one) for one in await self._local.records(Filter(state=state), limit)
+                ]
         here = [one for one in here if which.lane in {None, one.lane} and which.state in {None, one.state}]
         here.sort(key=lambda one: one.id, reverse=True)
         here = here[:limit]

@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import msgspec
 import trio
-from faasd_py.api import CRASHED, QueueError, ServiceSite
 
+from faasd_py.api import CRASHED, QueueError, ServiceSite
 from faasd_py_nng import wire
+from faasd_py_nng.bodies import Bodies, fetch
 from faasd_py_nng.counts import Counts
-from faasd_py_nng.desk import Desk, read_body
+from faasd_py_nng.desk import Desk
 from faasd_py_nng.feed import Feed
 from faasd_py_nng.known import KnownSpokes
 from faasd_py_nng.nng import Door, Question
 from faasd_py_nng.proof import HUB, SPOKE, is_proof, proof
-from faasd_py_nng.session import MOST_REQUESTS, MOST_UPLOADS, Session, Upload, close_upload, not_heard_since
+from faasd_py_nng.session import MOST_REQUESTS, Session, not_heard_since
 from faasd_py_nng.settings import HubOptions, serves
 from faasd_py_nng.wire import Credit, Malformed, Refused
 
@@ -60,6 +60,7 @@ class Hub:
             sessions=lambda: list(self._sessions.values()),
         )  # fmt: skip
         self._counts = Counts(site.queue)
+        self._bodies = Bodies(site.spool, options.max_body)
         self._nursery: trio.Nursery | None = None
         self.door: Door | None = None
 
@@ -147,9 +148,9 @@ class Hub:
         if isinstance(said, wire.Listen):
             return await self._listen(session, pipe)
         if isinstance(said, wire.Piece):
-            return await self._piece(session, said)
+            return await self._bodies.piece(session, said)
         if isinstance(said, wire.Fetch):
-            return await self._fetch(session, said)
+            return await fetch(session, said)
         await self._end(session, "it has left")
         return wire.Received()
 
@@ -163,13 +164,17 @@ class Hub:
         if answers is None or session.pipe != pipe:
             return None
         room = wire.CHUNK - 512 * len(answers)
-        return wire.Answers(answers, self._figures(session), session.take_grants(room) if frame.number else [])
+        return wire.Answers(
+            answers, self._figures(session), session.take_grants(room) if frame.number else []
+        )
 
     # -- the handshake
 
     def _hello(self, pipe: int, hello: wire.Hello) -> wire.Told:
         if hello.version != wire.VERSION:
-            return Refused("version", f"the hub speaks version {wire.VERSION} of the protocol, not {hello.version}")
+            return Refused(
+                "version", f"the hub speaks version {wire.VERSION} of the protocol, not {hello.version}"
+            )
         comer = self._comers.setdefault(pipe, Comer(trio.current_time()))
         if comer.hello is not None or any(session.pipe == pipe for session in self._sessions.values()):
             raise Malformed("a greeting that is not the first word")
@@ -200,7 +205,9 @@ class Hub:
         """The session that goes on, if there is one; of one spoke, the latest life takes the place of earlier ones."""
         for session in [one for one in self._sessions.values() if one.spoke == hello.spoke]:
             if session.incarnation > hello.incarnation:
-                return Refused("superseded", "another daemon with the same state directory took this one's place")
+                return Refused(
+                    "superseded", "another daemon with the same state directory took this one's place"
+                )
             if session.incarnation == hello.incarnation:
                 if session.pipe is not None:
                     self._hang_up(session.pipe)
@@ -217,7 +224,12 @@ class Hub:
         for number in [number for number in session.held if number not in kept]:
             await self._release(session, number)
         lost = [number for number in holding if number not in session.held]
-        log.info("spoke %s %s; it serves %s", session.name, "is back" if resumed else "has come", session.patterns or "no lanes")
+        log.info(
+            "spoke %s %s; it serves %s",
+            session.name,
+            "is back" if resumed else "has come",
+            session.patterns or "no lanes",
+        )
         capabilities = self._queue.capabilities
         most = int(min(capabilities.max_body or self._options.max_body, self._options.max_body))
         capabilities = msgspec.to_builtins(msgspec.structs.replace(capabilities, max_body=most))
@@ -282,12 +294,12 @@ class Hub:
                 await trio.sleep(error.retry_after)
 
     def _noticed(self, lane: str) -> None:
-        """Calls have come, or come back: tell those who serve the lane and may not know."""
-        for session in self._sessions.values():
-            if session.wants(lane):
-                lanes = (self._counts.now() or self._counts.latest).lanes
-                if lane in lanes and lanes[lane].ready:
-                    session.announce(lane)
+        """Calls have come, or come back: tell those who serve the lane and may not know; at the latest the clock does."""
+        able = [session for session in self._sessions.values() if session.wants(lane)]
+        stats = self._counts.now() if able else None
+        if stats is not None and lane in stats.lanes and stats.lanes[lane].ready:
+            for session in able:
+                session.announce(lane)
 
     def claim(self, lane: str, ours: bool) -> bool:
         """Whether the hub's own workers are to leave this lane to the spokes: they have no function for it, somebody has."""
@@ -308,13 +320,13 @@ class Hub:
             for lane in claimed:
                 self._queue.leave(lane)
 
-    # -- news, bodies
+    # -- news
 
     def _figures(self, session: Session) -> wire.Figures | None:
         stats = self._counts.now()
         return None if stats is None else session.figures(stats, self._queue.trouble())
 
-    async def _listen(self, session: Session, pipe: int) -> wire.News | None:
+    async def _listen(self, session: Session, pipe: int) -> wire.Told | None:
         patience = float(self._options.lease_timeout) / 4
         with trio.move_on_after(patience):
             while not session.has_news() and session.pipe == pipe and not session.ended:
@@ -323,52 +335,11 @@ class Hub:
                 await session.bell.wait()
                 if session.frames:
                     await trio.sleep(RIDE)
-        if session.pipe != pipe or session.ended:
+        if session.ended:
+            return Refused("session", "the session is over")
+        if session.pipe != pipe:
             return None
         return session.news(self._counts.now(), self._queue.trouble())
-
-    async def _piece(self, session: Session, piece: wire.Piece) -> wire.Told:
-        upload = session.uploads.get(piece.upload)
-        if upload is None:
-            if piece.offset:
-                return Refused("upload", "the beginning is not here")
-            if len(session.uploads) >= MOST_UPLOADS:
-                raise Malformed("too many large bodies at once")
-            upload = session.uploads[piece.upload] = await self._new_upload()
-        if piece.offset + len(piece.data) <= upload.size and not (piece.last and upload.body is None):
-            return wire.Received()
-        if piece.offset != upload.size or upload.body is not None or upload.size + len(piece.data) > self._options.max_body:
-            raise Malformed("a piece of a large body that does not fit")
-        return await self._write(session, upload, piece)
-
-    async def _new_upload(self) -> Upload:
-        stack = AsyncExitStack()
-        return Upload(stack, await stack.enter_async_context(self._spool.writer()))
-
-    async def _write(self, session: Session, upload: Upload, piece: wire.Piece) -> wire.Told:
-        try:
-            await upload.writer.write(piece.data)
-            upload.size += len(piece.data)
-            if piece.last:
-                upload.body = await upload.writer.commit()
-        except QueueError as error:
-            session.uploads.pop(piece.upload, None)
-            await close_upload(upload)
-            return Refused("QueueUnavailable", str(error))
-        return wire.Received()
-
-    async def _fetch(self, session: Session, said: wire.Fetch) -> wire.Told:
-        if said.answer:
-            slot = session.answers.get(said.answer)
-            document = b"" if slot is None else slot.document
-            return wire.Data(document[said.offset : said.offset + wire.CHUNK])
-        held = session.held.get(said.lease)
-        if held is None:
-            return Refused("lost", "the lease is held no longer")
-        try:
-            return wire.Data(await read_body(held, said.offset))
-        except OSError as error:
-            return Refused("QueueUnavailable", f"a large body cannot be read: {error.strerror}")
 
     # -- the clock
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+
 from faasd_py.api import Capabilities, QueueUnavailable
 
 UNKNOWN: Final = Capabilities(durable=False, shared=True)

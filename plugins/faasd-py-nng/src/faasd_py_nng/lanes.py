@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 import trio
-from faasd_py.api import Call, Lease, QueueUnavailable, Spooled
 
+from faasd_py.api import Lease, QueueUnavailable, Spooled
 from faasd_py_nng.basket import Basket, Entry, Phase
 from faasd_py_nng.link import Link
 from faasd_py_nng.nng import LineLost
@@ -97,7 +97,12 @@ class Lanes:
         if basket.at_hand and basket.lot:
             basket.lot.unpark()
         return Lease(
-            key=entry.number, id=entry.id, call=entry.call, attempt=entry.attempt, crashed=entry.crashed, token=entry
+            key=entry.number,
+            id=entry.id,
+            call=entry.call,
+            attempt=entry.attempt,
+            crashed=entry.crashed,
+            token=entry,
         )
 
     def ask(self, basket: Basket) -> None:
@@ -186,7 +191,9 @@ class Lanes:
     def _hand_back(self, baskets: Iterable[Basket], recall: int = 0) -> None:
         """What no worker has is the hub's again."""
         names = {basket.name for basket in baskets}
-        back = [entry for entry in self.entries.values() if entry.phase is Phase.AT_HAND and entry.lane in names]
+        back = [
+            entry for entry in self.entries.values() if entry.phase is Phase.AT_HAND and entry.lane in names
+        ]
         for entry in back:
             self.over(entry)
         for name in names:
@@ -246,5 +253,11 @@ class Lanes:
         self.link.submit(lambda number: Credit(number, lane, total))
 
     def _forget(self, basket: Basket) -> None:
-        if not (basket.served or basket.taken or basket.received or basket.at_hand or basket.name in self._announced):
+        if not (
+            basket.served
+            or basket.taken
+            or basket.received
+            or basket.at_hand
+            or basket.name in self._announced
+        ):
             del self._baskets[basket.name]

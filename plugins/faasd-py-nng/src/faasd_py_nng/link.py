@@ -25,8 +25,25 @@ from faasd_py_nng.nng import Certificates, Line, LineLost, open_line
 from faasd_py_nng.pending import Pending
 from faasd_py_nng.proof import HUB, SPOKE, is_proof, proof
 from faasd_py_nng.settings import SpokeOptions
-from faasd_py_nng.wire import CHUNK, Answers, Back, Credit, Done, Failed, Figures, Grant, Malformed, News, Op, Put, Refused
-from faasd_py_nng.wire import Settle, Start, Value, Welcome
+from faasd_py_nng.wire import (
+    CHUNK,
+    Answers,
+    Back,
+    Credit,
+    Done,
+    Failed,
+    Figures,
+    Grant,
+    Malformed,
+    News,
+    Op,
+    Put,
+    Refused,
+    Settle,
+    Start,
+    Value,
+    Welcome,
+)
 
 log: Final = logging.getLogger("faasd_py.nng.spoke")
 MANY: Final = 64
@@ -71,7 +88,12 @@ class Link:
     """`up`: there is a session now; else `why` says why not."""
 
     def __init__(
-        self, options: SpokeOptions, identity: Identity, key: bytes | None, certificates: Certificates | None, spoke: Spoke
+        self,
+        options: SpokeOptions,
+        identity: Identity,
+        key: bytes | None,
+        certificates: Certificates | None,
+        spoke: Spoke,
     ) -> None:
         self._options = options
         self._identity = identity
@@ -128,7 +150,9 @@ class Link:
         now = trio.current_time()
         for pending in [pending for pending in self._unanswered.values() if pending.deadline < now]:
             self.withdraw(pending)
-            pending.resolve(Failed(pending.op.op, "timeout", f"the hub at {self._options.hub} did not confirm in time"))
+            pending.resolve(
+                Failed(pending.op.op, "timeout", f"the hub at {self._options.hub} did not confirm in time")
+            )
 
     async def ask(self, said: Callable[[bytes], wire.Said]) -> wire.Told:
         """A message outside the batches: pieces of large bodies. `said` makes it for the session's token.
@@ -152,7 +176,9 @@ class Link:
                 await self._connect()
             except (LineLost, Malformed, NotWelcome) as error:
                 self._down(str(error))
-            pause = shortest if self.sessions > sessions else min(pause * 2, float(self._options.reconnect_max))
+            pause = (
+                shortest if self.sessions > sessions else min(pause * 2, float(self._options.reconnect_max))
+            )
             await trio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - only that not all come at once
 
     def _down(self, why: str) -> None:
@@ -200,7 +226,9 @@ class Link:
     def _begin(self, line: Line, welcome: Welcome) -> None:
         self._line, self._token, self._frames = line, welcome.session, 0
         if self.sessions and not welcome.resumed:
-            log.warning("the hub at %s has lost our session: what runs here will run again", self._options.hub)
+            log.warning(
+                "the hub at %s has lost our session: what runs here will run again", self._options.hub
+            )
             self._spoke.session_lost()
         self._requeue(lost=not welcome.resumed)
         self.sessions += 1

@@ -136,7 +136,9 @@ class Question:
 class Door:
     """Where spokes come. `gone` is called with the number of each pipe that has closed, `came` with each new one."""
 
-    def __init__(self, came: Callable[[int], None], gone: Callable[[int], None], tls: Certificates | None) -> None:
+    def __init__(
+        self, came: Callable[[int], None], gone: Callable[[int], None], tls: Certificates | None
+    ) -> None:
         options = {} if tls is None else {"tls_config": tls.of_door()}
         self._socket: Any = pynng.Rep0(recv_max_size=MAX_FRAME + SLACK, **options)
         self._pipes: dict[int, Any] = {}
@@ -294,6 +296,6 @@ def _in_trio(token: trio.lowlevel.TrioToken, work: Callable[[Any], None]) -> Cal
 
 
 def _words(error: Exception) -> str:
-    """nng's own, in lower case."""
+    """The words of nng, in lower case."""
     text = str(error) or type(error).__name__
     return text[:1].lower() + text[1:]

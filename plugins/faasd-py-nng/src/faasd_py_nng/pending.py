@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 import trio
-from faasd_py.api import BadOption, IdempotencyConflict, QueueFull, QueueUnavailable
 
+from faasd_py.api import BadOption, IdempotencyConflict, QueueFull, QueueUnavailable
 from faasd_py_nng.wire import Answer, Failed, Op
 
 

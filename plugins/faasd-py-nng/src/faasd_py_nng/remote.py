@@ -3,42 +3,54 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import trio
+
 from faasd_py.api import (
     Accepted,
     BadOption,
     Call,
     Capabilities,
-    Filter,
     IllegalMove,
     Lease,
     Move,
     Outcome,
     QueueStats,
     QueueUnavailable,
-    Record,
     Spooled,
     State,
     Verdict,
     after,
 )
-
 from faasd_py_nng.basket import Entry, Phase
 from faasd_py_nng.board import Board, Change
 from faasd_py_nng.identity import Identity, capabilities_of
+from faasd_py_nng.inquiry import Inquiry
 from faasd_py_nng.lanes import Lanes
 from faasd_py_nng.link import Link
 from faasd_py_nng.nng import Certificates, LineLost
 from faasd_py_nng.pending import Pending, error_of
 from faasd_py_nng.settings import SpokeOptions
 from faasd_py_nng.transfer import Transfer, is_large
-from faasd_py_nng.wire import Answer, Ask, Bye, Failed, Figures, Flush, Grant, Malformed, News, Put, Settle, Start, Taken, Value, Welcome
+from faasd_py_nng.wire import (
+    Answer,
+    Bye,
+    Failed,
+    Figures,
+    Flush,
+    Grant,
+    Malformed,
+    News,
+    Put,
+    Settle,
+    Start,
+    Taken,
+    Welcome,
+)
 
 log: Final = logging.getLogger("faasd_py.nng.spoke")
 SLOWEST: Final = 1 << 20
@@ -46,7 +58,7 @@ SLOWEST: Final = 1 << 20
 RELEASE: Final = Verdict(move=Move.RELEASE)
 
 
-class RemoteQueue:
+class RemoteQueue(Inquiry):
     """The spoke: puts and leases at the hub."""
 
     def __init__(
@@ -145,7 +157,9 @@ class RemoteQueue:
         self._check_up()
         return await self.put_within(call, float(self._options.put_timeout) + call.size / SLOWEST)
 
-    async def put_within(self, call: Call, patience: float, *, again: bool = False, ordered: bool = False) -> Accepted:
+    async def put_within(
+        self, call: Call, patience: float, *, again: bool = False, ordered: bool = False
+    ) -> Accepted:
         """Put; `again`: it may have been put before. What is raised as QueueUnavailable may have been put.
 
         Raises:
@@ -178,7 +192,9 @@ class RemoteQueue:
         with trio.move_on_after(patience):
             while True:
                 upload = await self._transfer.upload(call.body)
-                answer = await self._put(sent, patience, again=again, ordered=ordered, upload=upload, file=file)
+                answer = await self._put(
+                    sent, patience, again=again, ordered=ordered, upload=upload, file=file
+                )
                 if not isinstance(answer, Failed) or answer.kind != "upload":
                     return answer
         return None
@@ -202,7 +218,9 @@ class RemoteQueue:
             raise QueueUnavailable("the hub has given the call to others")
         entry.phase = Phase.STARTED
         patience = float(self._options.put_timeout)
-        answer = await self._answer(self._link.submit(lambda number: Start(number, entry.number), patience=patience))
+        answer = await self._answer(
+            self._link.submit(lambda number: Start(number, entry.number), patience=patience)
+        )
         if isinstance(answer, Failed):
             entry.phase = Phase.HELD
             raise QueueUnavailable(answer.text)
@@ -215,13 +233,17 @@ class RemoteQueue:
         after(State.LEASED, verdict.move)
         entry.phase = Phase.OVER
         if entry.lost:
-            log.warning("call %s: the hub has given it to others, what became of it here is dropped", entry.id)
+            log.warning(
+                "call %s: the hub has given it to others, what became of it here is dropped", entry.id
+            )
             self._lanes.over(entry)
             return
         self._settling[entry] = change = Change(entry.lane, verdict.move, entry.size)
         self._board.expect(change)
         outcome = self._bounded(outcome)
-        if (outcome is not None and is_large(outcome.body)) or (callback is not None and is_large(callback.body)):
+        if (outcome is not None and is_large(outcome.body)) or (
+            callback is not None and is_large(callback.body)
+        ):
             assert self._nursery is not None  # noqa: S101 - an open queue runs
             self._nursery.start_soon(self._settle_large, entry, verdict, outcome, callback)
         else:
@@ -282,7 +304,7 @@ class RemoteQueue:
                 uploads[1] = await self._transfer.upload(callback.body)
                 callback = msgspec.structs.replace(callback, body=b"")
         except QueueUnavailable as error:
-            log.error("call %s: its end cannot be told to the hub, it will run again: %s", entry.id, error)
+            log.warning("call %s: its end cannot be told to the hub, it will run again: %s", entry.id, error)
             verdict, outcome, callback, uploads = RELEASE, None, None, [0, 0]
         self._settle(entry, verdict, outcome, callback, (uploads[0], uploads[1]), file)
 
@@ -306,66 +328,6 @@ class RemoteQueue:
             return
         raise QueueUnavailable(f"the hub at {self._options.hub} did not confirm in time")
 
-    # -- inspection
-
-    async def _ask(self, kind: Any, what: str, **fields: Any) -> Any:
-        self._check_up()
-        with trio.move_on_after(float(self._options.ask_timeout)):
-            await self._settled()
-            pending = self._link.submit(lambda number: Ask(number, what, **fields), slow=True)
-            answer = await self._answer(pending)
-            if isinstance(answer, Failed):
-                raise error_of(answer)
-            if isinstance(answer, Value):
-                return _decode(pending.document or answer.value, kind)
-        raise QueueUnavailable(f"the hub at {self._options.hub} did not answer in time")
-
-    async def _state(self, what: str, call: str) -> State | None:
-        state: State | None = await self._ask(State | None, what, call=call[:512])
-        return state
-
-    async def cancel(self, call: str) -> State | None:
-        """See `Queue.cancel`."""
-        return await self._state("cancel", call)
-
-    async def requeue(self, call: str) -> State | None:
-        """See `Queue.requeue`."""
-        return await self._state("requeue", call)
-
-    async def forget(self, call: str) -> State | None:
-        """See `Queue.forget`."""
-        return await self._state("forget", call)
-
-    async def find(self, call: str) -> Record | None:
-        """See `Queue.find`."""
-        found: Record | None = await self._ask(Record | None, "find", call=call[:512])
-        return found
-
-    async def records(self, which: Filter, limit: int = 100) -> Sequence[Record]:
-        """See `Queue.records`."""
-        found: list[Record] = await self._ask(list[Record], "records", **_which(which), limit=limit)
-        return found
-
-    async def request(self, call: str) -> Call | None:
-        """See `Queue.request`; a large body's path is one on the hub's machine."""
-        found: Call | None = await self._ask(Call | None, "request", call=call[:512])
-        return found
-
-    async def result(self, call: str) -> Outcome | None:
-        """See `Queue.result`."""
-        found: Outcome | None = await self._ask(Outcome | None, "result", call=call[:512])
-        return found
-
-    async def requeue_all(self, which: Filter, limit: int = 1000) -> int:
-        """See `Queue.requeue_all`."""
-        count: int = await self._ask(int, "requeue_all", **_which(which), limit=limit)
-        return count
-
-    async def purge(self, which: Filter, limit: int = 1000) -> int:
-        """See `Queue.purge`."""
-        count: int = await self._ask(int, "purge", **_which(which), limit=limit)
-        return count
-
     def stats(self) -> QueueStats:
         """See `Queue.stats`: as the hub told last, at most a quarter of a second ago."""
         return self._board.stats()
@@ -388,18 +350,3 @@ def _size(outcome: Outcome | None) -> int:
     if outcome is None or not isinstance(outcome.body, bytes):
         return 0
     return len(outcome.body) + len(outcome.headers)
-
-
-def _which(which: Filter) -> dict[str, Any]:
-    return {
-        "lane": None if which.lane is None else which.lane[:512],
-        "state": None if which.state is None else int(which.state),
-        "before": None if which.before is None else which.before[:512],
-    }
-
-
-def _decode(data: bytes, kind: Any) -> Any:
-    try:
-        return msgspec.msgpack.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise QueueUnavailable(f"the hub's answer makes no sense: {error}") from error

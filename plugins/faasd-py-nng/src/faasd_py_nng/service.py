@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 import trio
-from faasd_py.api import ConfigError, RegisterService, ServiceSite, hookimpl
 
+from faasd_py.api import ConfigError, RegisterService, ServiceSite, hookimpl
 from faasd_py_nng.hub import Hub
 from faasd_py_nng.nng import CannotListen, Door, open_door
 from faasd_py_nng.settings import HUB, hub_certificates, read_hub_options, read_key

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 import trio
-from faasd_py.api import Lease, QueueStats, Spooled
 
+from faasd_py.api import Lease, QueueStats, Spooled
 from faasd_py_nng.settings import serves
 from faasd_py_nng.wire import CHUNK, INLINE, Answer, Figures, Grant, Hello, News, figures_of
 
@@ -174,7 +174,9 @@ class Session:
 
     def forget_answers(self, floor: int) -> None:
         """The spoke has all answers below."""
-        for number in [number for number, slot in self.answers.items() if number < floor and slot.done.is_set()]:
+        for number in [
+            number for number, slot in self.answers.items() if number < floor and slot.done.is_set()
+        ]:
             del self.answers[number]
 
     # -- news
@@ -220,7 +222,9 @@ class Session:
 
     def differs(self, stats: QueueStats, trouble: str | None) -> bool:
         """The spoke's figures are not these."""
-        if self._sent_rest != (stats.bytes, stats.quarantined, trouble) or len(self._sent) != len(stats.lanes):
+        if self._sent_rest != (stats.bytes, stats.quarantined, trouble) or len(self._sent) != len(
+            stats.lanes
+        ):
             return True
         return any(self._of(name, stats) != self._sent.get(name) for name in stats.lanes)
 

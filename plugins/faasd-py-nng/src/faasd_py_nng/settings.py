@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
-from faasd_py.api import ConfigError, Duration, Size, parse_duration, parse_size
 from msgspec import Meta
 
+from faasd_py.api import ConfigError, Duration, Size, parse_duration, parse_size
 from faasd_py_nng.nng import Certificates, check_certificates
 
 HUB: Final = "services.nng-hub"
@@ -96,7 +96,9 @@ def read_spoke_options(given: Mapping[str, Any]) -> SpokeOptions:
     options = _read(given, SpokeOptions, SPOKE)
     _check_address(options.hub, f"{SPOKE}.hub")
     if options.hub.startswith("tls+tcp:") and options.tls_ca is None:
-        raise ConfigError(f"{SPOKE}.tls_ca: a hub by tls+tcp:// needs the authority that signed its certificate")
+        raise ConfigError(
+            f"{SPOKE}.tls_ca: a hub by tls+tcp:// needs the authority that signed its certificate"
+        )
     _check_pair(options.tls_certificate, options.tls_key, f"{SPOKE}.tls_key")
     for key in ("connect_timeout", "put_timeout", "ask_timeout", "reconnect_max"):
         if getattr(options, key) <= 0:
@@ -123,7 +125,7 @@ def _decode(wanted: type, value: Any) -> Any:
 
 
 def _explain(text: str, where: str) -> str:
-    """msgspec's message with the key in front."""
+    """What msgspec says, with the key in front."""
     words, _, path = text.partition(" - at `$")
     key = path.rstrip("`")
     if words.startswith("Object contains unknown field"):
@@ -188,7 +190,9 @@ def read_key(path: str | None, where: str) -> bytes | None:
     except OSError as error:
         raise ConfigError(f"{where}.key_file: cannot read {path}: {error.strerror}") from None
     if len(key) < SHORTEST_KEY:
-        raise ConfigError(f"{where}.key_file: {path} holds {len(key)} bytes, a key has at least {SHORTEST_KEY}")
+        raise ConfigError(
+            f"{where}.key_file: {path} holds {len(key)} bytes, a key has at least {SHORTEST_KEY}"
+        )
     return key
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 import trio
-from faasd_py.api import Body, QueueUnavailable, Spooled
 
+from faasd_py.api import Body, QueueUnavailable, Spooled
 from faasd_py_nng.link import Link
 from faasd_py_nng.nng import LineLost
 from faasd_py_nng.wire import CHUNK, INLINE, Data, Fetch, Piece, Received, Refused

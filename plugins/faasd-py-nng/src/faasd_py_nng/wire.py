@@ -19,8 +19,9 @@ import re
 from typing import Annotated, Any, Final
 
 import msgspec
-from faasd_py.api import Call, LaneStats, Move, Outcome, Spooled
 from msgspec import Meta
+
+from faasd_py.api import Call, LaneStats, Move, Outcome, Spooled
 
 VERSION: Final = 1
 CHUNK: Final = 192 << 10
