@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+import trio
 
 from faasd_py.api import BadOption, Call, Move, Verdict
 
@@ -91,23 +92,21 @@ async def test_a_worker_of_theirs_and_ours_share_the_group(tmp_path, shared_brok
         for number in range(40):
             await queue.put(msgspec.structs.replace(CALL, lane=LANE, body=b"%d" % number))
 
-        def all_ran():
-            while (lease := queue.lease_nowait(LANE)) is not None:
+        async def work():
+            while True:
+                lease = await take(queue, LANE, within=60)
+                await queue.start(lease)
                 ours.append(lease)
-            return len(ours) >= 2
+                await queue.settle(lease, DONE, ANSWER)
 
-        await until(all_ran)
-        for lease in ours:
-            await queue.start(lease)
-            await queue.settle(lease, DONE, ANSWER)
-        while len(ours) + len(worker.requests) < 40:
-            lease = await take(queue, LANE)
-            await queue.start(lease)
-            ours.append(lease)
-            await queue.settle(lease, DONE, ANSWER)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work)
+            await until(lambda: len(ours) + len(worker.requests) == 40)
+            nursery.cancel_scope.cancel()
         ran = [lease.call.body for lease in ours] + [request["body"] for request in worker.requests]
         assert sorted(ran, key=int) == [b"%d" % number for number in range(40)]
         assert worker.requests
+        assert ours
 
 
 async def test_retries_and_bad_messages_work_in_this_form_too(tmp_path, shared_broker):
