@@ -22,7 +22,11 @@ class Plan:
     __slots__ = ("call_id", "go", "lines", "live", "name", "stored", "target")
 
     def __init__(
-        self, go: Callable[[Exchange], Awaitable[None]], exchange: Exchange, name: bytes = b"", target: bytes = b""
+        self,
+        go: Callable[[Exchange], Awaitable[None]],
+        exchange: Exchange,
+        name: bytes = b"",
+        target: bytes = b"",
     ) -> None:
         fields = exchange.fields
         self.go = go

@@ -122,4 +122,3 @@ class Dechunker:
             raise BadChunk(reason)
         if len(data) - at > (MAX_OVERHEAD if self._trailers else MAX_LINE):
             raise BadChunk("chunk extensions or trailer fields are too long")
-

@@ -122,7 +122,9 @@ class Connection(Link):
                 self._record_bug(exchange)
             finally:
                 server.exchanges -= 1
-            if (exchange.closing or exchange.incoming or not exchange.done) and not await self._settle(exchange):
+            if (exchange.closing or exchange.incoming or not exchange.done) and not await self._settle(
+                exchange
+            ):
                 return
             self.exchange = None
             self.exchange_by = inf
@@ -141,7 +143,11 @@ class Connection(Link):
             return False
         if not exchange.closing and await self._drop_rest(exchange):
             return True
-        if self.rest or not self.wire.quiet() or (exchange.incoming is not None and not exchange.incoming.done):
+        if (
+            self.rest
+            or not self.wire.quiet()
+            or (exchange.incoming is not None and not exchange.incoming.done)
+        ):
             await self._linger()
         return False
 

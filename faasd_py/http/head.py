@@ -23,9 +23,7 @@ MAX_TARGET: Final = 16 * 1024
 NO_FIELDS: Final[dict[bytes, bytes]] = {}
 _LINE: Final = re.compile(rb"(?!TRACE |CONNECT )([A-Z-]+) (/[^ #\r\n]*) HTTP/(1\.[01])\r\n")
 _ANY_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^ \r\n]+) HTTP/(\d)\.(\d)\r\n")
-_HOST_BYTES: Final = (
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+;=:[]"  # RFC 3986 §3.2.2, less the comma: two joined fields
-)
+_HOST_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+;=:[]"  # RFC 3986 §3.2.2, less the comma: two joined fields
 _ACTED_ON: Final = fields.HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 _ALWAYS_CUT: Final = fields.HOP_BY_HOP | {b"host", b"expect"}
 _NAMELESS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"content-length"})
@@ -225,6 +223,10 @@ def refusal_of_head(head: bytes, error: HttpParserError) -> Refused:
     if _LINE.match(head) is None or isinstance(error, HttpParserInvalidMethodError):
         return refusal_of_line(head)
     values = fields.get_all(head, b"transfer-encoding")
-    if values and not fields.has(head, b"content-length") and not any(b"chunked" in v.lower() for v in values):
+    if (
+        values
+        and not fields.has(head, b"content-length")
+        and not any(b"chunked" in v.lower() for v in values)
+    ):
         return Refused(501, "no Transfer-Encoding but chunked is understood")
     return Refused(400, f"the request head is malformed: {error}")

@@ -22,7 +22,12 @@ class Upload:
     __slots__ = ("_left", "_link", "_on_over", "_source", "_unsent", "done", "failure", "over")
 
     def __init__(
-        self, link: Link, unsent: bytes, source: Source | None, length: int | None, on_over: Callable[[], None]
+        self,
+        link: Link,
+        unsent: bytes,
+        source: Source | None,
+        length: int | None,
+        on_over: Callable[[], None],
     ) -> None:
         self._link = link
         self._unsent = unsent

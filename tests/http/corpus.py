@@ -55,9 +55,18 @@ NAMES_LIKE_LENGTH = [
     b"(Content-Length)", b"Content-Length:", b"Content-Length\xa0", b"\xa0Content-Length", b"Content-Length\x85", b"Content\xadLength",
 ]  # fmt: skip
 
-NAMES_LIKE_CODING = [name.replace(b"Content", b"Transfer").replace(b"Length", b"Encoding") for name in NAMES_LIKE_LENGTH]
+NAMES_LIKE_CODING = [
+    name.replace(b"Content", b"Transfer").replace(b"Length", b"Encoding") for name in NAMES_LIKE_LENGTH
+]
 
-UNKNOWN_NAMES = [b"Content_Length", b"ContentLength", b"X-Content-Length", b"Content-Length-X", b"Content-Length_", b"Content.Length"]
+UNKNOWN_NAMES = [
+    b"Content_Length",
+    b"ContentLength",
+    b"X-Content-Length",
+    b"Content-Length-X",
+    b"Content-Length_",
+    b"Content.Length",
+]
 
 
 def lengths_and_codings() -> Iterator[Case]:
@@ -66,31 +75,63 @@ def lengths_and_codings() -> Iterator[Case]:
         line = b"Content-Length: " + value + b"\r\n"
         yield refused(f"length {value!r}", POST + line + b"\r\nhello" + EVIL)
         yield refused(f"length {value!r} then 5", POST + line + b"Content-Length: 5\r\n\r\nhello" + EVIL)
-        yield refused(f"length 5 then {value!r}", POST + b"Content-Length: 5\r\n" + line + b"\r\nhello" + EVIL)
-        yield refused(f"length {value!r} and chunked", POST + line + b"Transfer-Encoding: chunked\r\n\r\n" + WRAPPED)
+        yield refused(
+            f"length 5 then {value!r}", POST + b"Content-Length: 5\r\n" + line + b"\r\nhello" + EVIL
+        )
+        yield refused(
+            f"length {value!r} and chunked", POST + line + b"Transfer-Encoding: chunked\r\n\r\n" + WRAPPED
+        )
     for value in BAD_CODINGS:
         line = b"Transfer-Encoding: " + value + b"\r\n"
         yield refused(f"coding {value!r}", POST + line + b"\r\n" + WRAPPED)
-        yield refused(f"coding {value!r} then length", POST + line + b"Content-Length: 5\r\n\r\n0\r\n\r\n" + EVIL)
-        yield refused(f"length then coding {value!r}", POST + b"Content-Length: 5\r\n" + line + b"\r\n0\r\n\r\n" + EVIL)
-        yield refused(f"coding {value!r} then chunked", POST + line + b"Transfer-Encoding: chunked\r\n\r\n" + WRAPPED)
-        yield refused(f"coding chunked then {value!r}", POST + b"Transfer-Encoding: chunked\r\n" + line + b"\r\n" + WRAPPED)
+        yield refused(
+            f"coding {value!r} then length", POST + line + b"Content-Length: 5\r\n\r\n0\r\n\r\n" + EVIL
+        )
+        yield refused(
+            f"length then coding {value!r}", POST + b"Content-Length: 5\r\n" + line + b"\r\n0\r\n\r\n" + EVIL
+        )
+        yield refused(
+            f"coding {value!r} then chunked", POST + line + b"Transfer-Encoding: chunked\r\n\r\n" + WRAPPED
+        )
+        yield refused(
+            f"coding chunked then {value!r}",
+            POST + b"Transfer-Encoding: chunked\r\n" + line + b"\r\n" + WRAPPED,
+        )
 
 
 def names() -> Iterator[Case]:
     """Names that one reader takes for a framing field and another does not."""
     for name in NAMES_LIKE_LENGTH:
         yield refused(f"name {name!r}", POST + name + b": %d\r\n\r\n" % len(EVIL) + EVIL)
-        yield refused(f"name {name!r} after a length", POST + b"Content-Length: 5\r\n" + name + b": 0\r\n\r\nhello")
+        yield refused(
+            f"name {name!r} after a length", POST + b"Content-Length: 5\r\n" + name + b": 0\r\n\r\nhello"
+        )
         yield refused(f"name {name!r} first", b"POST /p HTTP/1.1\r\n" + name + b": 5\r\nHost: a\r\n\r\nhello")
     for name in NAMES_LIKE_CODING:
         yield refused(f"name {name!r}", POST + name + b": chunked\r\n\r\n" + WRAPPED)
-        yield refused(f"name {name!r} after a length", POST + b"Content-Length: 5\r\n" + name + b": chunked\r\n\r\n0\r\n\r\n" + EVIL)
+        yield refused(
+            f"name {name!r} after a length",
+            POST + b"Content-Length: 5\r\n" + name + b": chunked\r\n\r\n0\r\n\r\n" + EVIL,
+        )
     for name in UNKNOWN_NAMES:
         yield good(f"unknown name {name!r}", POST + name + b": 99\r\nContent-Length: 5\r\n\r\nhello", HELLO)
 
 
-BREAKS = [b"\n", b"\r", b"\r\r\n", b"\n\r", b"\x0b", b"\x0c", b"\x85", b"\xc2\x85", b"\xe2\x80\xa8", b"\x00", b"\r\x00\n", b"\x1c", b"\x1e"]
+BREAKS = [
+    b"\n",
+    b"\r",
+    b"\r\r\n",
+    b"\n\r",
+    b"\x0b",
+    b"\x0c",
+    b"\x85",
+    b"\xc2\x85",
+    b"\xe2\x80\xa8",
+    b"\x00",
+    b"\r\x00\n",
+    b"\x1c",
+    b"\x1e",
+]
 HARMLESS_BREAKS = {b"\x85", b"\xc2\x85", b"\xe2\x80\xa8"}
 """obs-text: bytes of a value to RFC 9110, a line end to some Unicode-aware readers."""
 
@@ -99,12 +140,22 @@ def line_ends() -> Iterator[Case]:
     """A field hidden behind something that some readers take for a line end."""
     for mark in BREAKS:
         hidden = POST + b"X-A: b" + mark + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello"
-        yield good(f"break {mark!r}", hidden, HELLO) if mark in HARMLESS_BREAKS else refused(f"break {mark!r}", hidden)
+        yield (
+            good(f"break {mark!r}", hidden, HELLO)
+            if mark in HARMLESS_BREAKS
+            else refused(f"break {mark!r}", hidden)
+        )
         if mark not in HARMLESS_BREAKS:
-            yield refused(f"break {mark!r} in the target", b"GET /p" + mark + b"X HTTP/1.1\r\nHost: a\r\n\r\n")
+            yield refused(
+                f"break {mark!r} in the target", b"GET /p" + mark + b"X HTTP/1.1\r\nHost: a\r\n\r\n"
+            )
             yield refused(f"break {mark!r} ends the head", b"GET /p HTTP/1.1\r\nHost: a\r\n" + mark + EVIL)
-            yield refused(f"break {mark!r} after the version", b"GET /p HTTP/1.1" + mark + b"X: 1\r\nHost: a\r\n\r\n")
-            yield refused(f"break {mark!r} for the last CRLF", b"GET /p HTTP/1.1\r\nHost: a" + mark + mark + EVIL)
+            yield refused(
+                f"break {mark!r} after the version", b"GET /p HTTP/1.1" + mark + b"X: 1\r\nHost: a\r\n\r\n"
+            )
+            yield refused(
+                f"break {mark!r} for the last CRLF", b"GET /p HTTP/1.1\r\nHost: a" + mark + mark + EVIL
+            )
     yield good("empty lines first", b"\r\n\r\nGET /p HTTP/1.1\r\nHost: a\r\n\r\n", PLAIN)
 
 
@@ -125,7 +176,11 @@ def request_lines() -> Iterator[Case]:
     """Targets and request lines that move the borders of method, target and version."""
     for target in TARGETS:
         raw = b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n"
-        yield good(f"target {target!r}", raw, (b"GET", target, b"")) if target == b"//" else refused(f"target {target!r}", raw)
+        yield (
+            good(f"target {target!r}", raw, (b"GET", target, b""))
+            if target == b"//"
+            else refused(f"target {target!r}", raw)
+        )
     for line in LINES:
         yield refused(f"line {line!r}", line + b"\r\nHost: a\r\n\r\n" + EVIL)
 
@@ -149,7 +204,9 @@ def chunks() -> Iterator[Case]:
     head = POST + b"Transfer-Encoding: chunked\r\n\r\n"
     for size in BAD_SIZES:
         yield refused(f"size {size!r}", head + size + b"\r\nhello\r\n0\r\n\r\n" + EVIL)
-        yield refused(f"second size {size!r}", head + b"5\r\nhello\r\n" + size + b"\r\nhello\r\n0\r\n\r\n" + EVIL)
+        yield refused(
+            f"second size {size!r}", head + b"5\r\nhello\r\n" + size + b"\r\nhello\r\n0\r\n\r\n" + EVIL
+        )
     for end in DATA_ENDS:
         yield refused(f"data end {end!r}", head + b"5\r\nhello" + end + b"0\r\n\r\n" + EVIL)
     for tail in BAD_TAILS:
@@ -176,7 +233,14 @@ def hosts() -> Iterator[Case]:
         yield refused(f"host {lines!r}", b"GET /p HTTP/1.1\r\n" + lines + b"X-B: 1\r\n\r\n")
 
 
-NOMINATED = [b"Content-Length", b"Host", b"content-length, host", b"Transfer-Encoding", b"close, Content-Length", b",,Host,,"]
+NOMINATED = [
+    b"Content-Length",
+    b"Host",
+    b"content-length, host",
+    b"Transfer-Encoding",
+    b"close, Content-Length",
+    b",,Host,,",
+]
 LATER = [
     b"Connection: close", b"Connection: keep-alive", b"Connection: keep-alive, close", b"Keep-Alive: 5", b"Proxy-Connection: close",
     b"Upgrade: websocket", b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\nConnection: HTTP2-Settings", b"Connection: upgrade",
@@ -188,22 +252,44 @@ LATER = [
 def hop_by_hop() -> Iterator[Case]:
     """Fields about the connection must not change what is framed, forwarded or kept."""
     for names_ in NOMINATED:
-        yield good(f"connection {names_!r}", POST + b"Connection: " + names_ + b"\r\nContent-Length: 5\r\n\r\nhello", HELLO)
+        yield good(
+            f"connection {names_!r}",
+            POST + b"Connection: " + names_ + b"\r\nContent-Length: 5\r\n\r\nhello",
+            HELLO,
+        )
         yield good(
             f"connection {names_!r} with a request in the body",
             POST + b"Connection: " + names_ + b"\r\nContent-Length: %d\r\n\r\n" % len(EVIL) + EVIL,
             (b"POST", b"/p", EVIL),
         )
-        yield good(f"connection {names_!r} chunked", POST + b"Connection: " + names_ + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + WRAPPED, (b"POST", b"/p", EVIL))
+        yield good(
+            f"connection {names_!r} chunked",
+            POST + b"Connection: " + names_ + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + WRAPPED,
+            (b"POST", b"/p", EVIL),
+        )
     for line in LATER:
-        yield good(f"with {line!r}", POST + line + b"\r\nContent-Length: %d\r\n\r\n" % len(EVIL) + EVIL, (b"POST", b"/p", EVIL))
-        yield good(f"chunked with {line!r}", POST + line + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + WRAPPED, (b"POST", b"/p", EVIL))
+        yield good(
+            f"with {line!r}",
+            POST + line + b"\r\nContent-Length: %d\r\n\r\n" % len(EVIL) + EVIL,
+            (b"POST", b"/p", EVIL),
+        )
+        yield good(
+            f"chunked with {line!r}",
+            POST + line + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + WRAPPED,
+            (b"POST", b"/p", EVIL),
+        )
 
 
 def old_versions() -> Iterator[Case]:
     """HTTP/1.0 knows no chunks (RFC 9112 §6.1)."""
-    yield refused("1.0 with chunked", b"POST /p HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + WRAPPED)
-    yield refused("1.0 keep-alive with chunked", b"POST /p HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + WRAPPED)
+    yield refused(
+        "1.0 with chunked", b"POST /p HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + WRAPPED
+    )
+    yield refused(
+        "1.0 keep-alive with chunked",
+        b"POST /p HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + WRAPPED,
+    )
     yield good("1.0 with a length", b"POST /p HTTP/1.0\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", HELLO)
     yield good("1.0 without a length", b"GET /p HTTP/1.0\r\nHost: a\r\n\r\n", PLAIN)
 

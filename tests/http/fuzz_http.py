@@ -17,7 +17,9 @@ from .corpus import cases
 from .readers import strict
 from .support import Recorder, limits, serve
 
-BOUNDS = limits(head_timeout=1.0, idle_timeout=1.0, read_timeout=1.0, write_timeout=1.0, max_head=4096, max_headers=20)
+BOUNDS = limits(
+    head_timeout=1.0, idle_timeout=1.0, read_timeout=1.0, write_timeout=1.0, max_head=4096, max_headers=20
+)
 PIECES = [
     b"\r\n", b"\n", b"\r", b"\x00", b" ", b"\t", b":", b";", b",", b"0\r\n\r\n", b"\r\n\r\n", b"Content-Length: 5\r\n", b"chunked", b"HTTP/1.1",
     b"Transfer-Encoding: chunked\r\n", b"Host: a\r\n", b"Connection: close\r\n", b"Upgrade: x\r\n", b"Expect: 100-continue\r\n", b"\xff", b"\x7f",
@@ -61,8 +63,12 @@ def check_answers(answers: bytes, served: int) -> None:
         status = int(head[9:12])
         if status == 100:
             continue
-        sizes = [int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-        size = sizes[0] if (sizes and answers[: sizes[0]].isdigit()) or status != 200 else 0  # HEAD has no body
+        sizes = [
+            int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+        ]
+        size = (
+            sizes[0] if (sizes and answers[: sizes[0]].isdigit()) or status != 200 else 0
+        )  # HEAD has no body
         good += status == 200
         assert status == 200 or not answers[size:], "something behind a refusal"
         answers = answers[size:]

@@ -55,7 +55,9 @@ def _strict_one(peer: h11.Connection) -> tuple[bytes, bytes, bytes] | None:
 
 
 def _lax(
-    raw: bytes, frame: Callable[[dict[bytes, bytes], bytes], tuple[bytes, bytes] | None], line_end: bytes = rb"[\r\n]+"
+    raw: bytes,
+    frame: Callable[[dict[bytes, bytes], bytes], tuple[bytes, bytes] | None],
+    line_end: bytes = rb"[\r\n]+",
 ) -> Found:
     """Spaces around names, underscores for dashes, the last of equal names; `frame` cuts the body."""
     found = Found()

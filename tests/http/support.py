@@ -386,9 +386,15 @@ async def forward(pool: Pool, exchange: Exchange) -> None:
 
 
 @asynccontextmanager
-async def proxied(script: Script, bounds: Limits = LIMITS, **options: object) -> AsyncIterator[tuple[Served, Upstream]]:
+async def proxied(
+    script: Script, bounds: Limits = LIMITS, **options: object
+) -> AsyncIterator[tuple[Served, Upstream]]:
     """Server → Pool → scripted peer, all on real sockets."""
-    async with upstream(script) as peer, pooled(peer, **options) as pool, serve(partial(forward, pool), bounds) as served:
+    async with (
+        upstream(script) as peer,
+        pooled(peer, **options) as pool,
+        serve(partial(forward, pool), bounds) as served,
+    ):
         yield served, peer
 
 

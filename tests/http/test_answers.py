@@ -87,7 +87,11 @@ async def test_head_gets_the_head_only() -> None:
         if exchange.target == b"/whole":
             await exchange.answer(200, b"", b"hello")
             return
-        await exchange.start(200, b"Content-Length: 5\r\n" if exchange.target == b"/sized" else b"", 5 if exchange.target == b"/sized" else None)
+        await exchange.start(
+            200,
+            b"Content-Length: 5\r\n" if exchange.target == b"/sized" else b"",
+            5 if exchange.target == b"/sized" else None,
+        )
         await exchange.write(b"hello")
         await exchange.end()
 
@@ -114,7 +118,9 @@ async def test_a_handler_that_lies_about_its_length_breaks_the_connection() -> N
     async with serve(liar) as served:
         for target in (b"/short", b"/long"):
             wire = await served.open()
-            await wire.send(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await wire.send(
+                b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"
+            )
             _, _, body = (await wire.rest()).partition(b"\r\n\r\n")
             assert len(body) <= 5, body
             assert b"HTTP/1.1" not in body

@@ -45,7 +45,10 @@ class Chaos:
     async def answer(self, wire: Wire, text: bytes) -> bool:
         """One of many ways to answer; False ends the connection."""
         whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
-        chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(text), text)
+        chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+            len(text),
+            text,
+        )
         match self.rng.randrange(16):
             case 0:
                 return False
@@ -154,7 +157,12 @@ async def visit(served: Served, rng: random.Random, name: bytes, outcomes: Count
     if rng.random() < 0.5:
         raw = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
     else:
-        raw = head + b"Transfer-Encoding: chunked\r\n\r\n" + (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
+        raw = (
+            head
+            + b"Transfer-Encoding: chunked\r\n\r\n"
+            + (b"%x\r\n%b\r\n" % (len(body), body) if body else b"")
+            + b"0\r\n\r\n"
+        )
     stop = rng.randrange(len(raw)) if rng.random() < 0.3 else len(raw)
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         await wire.send(raw[: stop // 2], raw[stop // 2 : stop])
@@ -179,7 +187,11 @@ async def test_every_clients_answer_through_the_proxy_is_its_own(seed: int) -> N
     """The same with clients that leave in the middle, through server and pool."""
     chaos, outcomes = Chaos(seed), Counter()
     bounds = limits(read_timeout=2.0, write_timeout=2.0)
-    async with upstream(chaos) as peer, pooled(peer, read_timeout=2.0) as pool, serve(partial(forward, pool), bounds) as served:
+    async with (
+        upstream(chaos) as peer,
+        pooled(peer, read_timeout=2.0) as pool,
+        serve(partial(forward, pool), bounds) as served,
+    ):
         async with trio.open_nursery() as nursery:
 
             async def client(n: int) -> None:
@@ -224,7 +236,12 @@ async def test_a_connection_shared_by_clients_is_never_shifted() -> None:
                 kind = rng.choice((b"early", b"some", b"all", b"all"))
                 body = rng.choice((b"", evil, evil * 900, bytes(150_000) + evil))
                 target = b"/%d/" % n + kind
-                raw += b"POST " + target + b" HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+                raw += (
+                    b"POST "
+                    + target
+                    + b" HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+                    + body
+                )
                 meant.append(target + (b" %d" % len(body) if kind == b"all" else b""))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wire.send, raw)

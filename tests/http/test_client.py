@@ -108,7 +108,9 @@ async def test_the_same_head_again_is_an_answer_of_its_own() -> None:
         for count in range(4):
             await wire.until(b"\r\n\r\n")
             length = b"1" if count != 2 else b"2"
-            await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n" + b"%d" % count * int(length))
+            await wire.send(
+                b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n" + b"%d" % count * int(length)
+            )
 
     async with upstream(counting) as peer, pooled(peer) as pool:
         assert [await ask(pool) for _ in range(4)] == [b"0", b"1", b"22", b"3"]
@@ -120,7 +122,9 @@ async def test_a_reused_head_is_not_taken_for_an_answer_to_head() -> None:
     async def sized(wire: Wire, _n: int) -> None:
         while True:
             head = await wire.until(b"\r\n\r\n")
-            await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + b"ok" * (not head.startswith(b"HEAD")))
+            await wire.send(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + b"ok" * (not head.startswith(b"HEAD"))
+            )
 
     async with upstream(sized) as peer, pooled(peer) as pool:
         for method, body in ((b"GET", b"ok"), (b"HEAD", b""), (b"GET", b"ok")):

@@ -115,7 +115,10 @@ async def test_an_answer_without_length_lasts_until_the_close(data: bytes) -> No
 @pytest.mark.parametrize("lines", [b"Connection: close\r\n", b"Connection: Close, foo\r\n"])
 async def test_a_peer_that_says_close_is_not_used_again(lines: bytes) -> None:
     """Connection: close, even if the peer then leaves it open."""
-    async with upstream(says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + lines + b"\r\nok")) as peer, pooled(peer) as pool:
+    async with (
+        upstream(says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + lines + b"\r\nok")) as peer,
+        pooled(peer) as pool,
+    ):
         await ask(pool)
         assert b"connection" not in (await ask(pool)).headers.lower()
         assert peer.connections == 2
@@ -123,7 +126,10 @@ async def test_a_peer_that_says_close_is_not_used_again(lines: bytes) -> None:
 
 async def test_http10_peers_are_used_once() -> None:
     """Without keep-alive an HTTP/1.0 connection ends with its answer."""
-    async with upstream(says(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")) as peer, pooled(peer) as pool:
+    async with (
+        upstream(says(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok")) as peer,
+        pooled(peer) as pool,
+    ):
         await ask(pool)
         assert (await ask(pool)).body == b"ok"
         assert peer.connections == 2
@@ -169,7 +175,11 @@ async def test_endless_interim_answers_are_cut() -> None:
             await ask(pool)
 
 
-ENDLESS_CHUNKS = {"extension": b"5;" + b"x" * 300_000, "size": b"0" * 300_000, "trailers": b"0\r\n" + b"X-A: 1\r\n" * 40_000}
+ENDLESS_CHUNKS = {
+    "extension": b"5;" + b"x" * 300_000,
+    "size": b"0" * 300_000,
+    "trailers": b"0\r\n" + b"X-A: 1\r\n" * 40_000,
+}
 
 
 @pytest.mark.parametrize("data", ENDLESS_CHUNKS.values(), ids=ENDLESS_CHUNKS)

@@ -52,7 +52,9 @@ async def test_requests_are_written_by_the_letter() -> None:
     async with upstream(script) as peer, pooled(peer) as pool:
         await ask(pool, b"POST", b"hello")
         await pool.request(b"PUT", b"/x?y", HOST, None, None, Pieces(), Collector(LIMIT))
-        await pool.request(b"POST", b"/n", HOST + b"Content-Length: 3008\r\n", None, 3008, Pieces(), Collector(LIMIT))
+        await pool.request(
+            b"POST", b"/n", HOST + b"Content-Length: 3008\r\n", None, 3008, Pieces(), Collector(LIMIT)
+        )
         await ask(pool, b"GET")
         assert peer.connections == 1
     assert bodies == [b"hello", b"one" + b"two" * 1000 + b"three", b"one" + b"two" * 1000 + b"three", b""]
@@ -82,7 +84,9 @@ async def test_a_source_that_fails_leaves_no_half_request_for_reuse() -> None:
     async with upstream(says(OK)) as peer, pooled(peer) as pool:
         await ask(pool)
         with trio.fail_after(3), pytest.raises((ConnectionLost, WireError)):
-            await pool.request(b"POST", b"/", HOST + b"Content-Length: 9\r\n", None, 9, Failing(), Collector(LIMIT))
+            await pool.request(
+                b"POST", b"/", HOST + b"Content-Length: 9\r\n", None, 9, Failing(), Collector(LIMIT)
+            )
         assert (await ask(pool)).body == b"ok"
 
 
@@ -111,7 +115,9 @@ async def test_a_source_of_another_length_is_not_sent_as_a_whole(size: int) -> N
     async with upstream(script) as peer, pooled(peer) as pool:
         with trio.fail_after(3):
             with suppress(WireError, ValueError):
-                await pool.request(b"POST", b"/", HOST + b"Content-Length: 10\r\n", None, 10, Liar(), Collector(LIMIT))
+                await pool.request(
+                    b"POST", b"/", HOST + b"Content-Length: 10\r\n", None, 10, Liar(), Collector(LIMIT)
+                )
         assert (await ask(pool)).body == b"ok"
         await settle()
 
@@ -162,6 +168,7 @@ async def test_many_at_once_get_their_own_answers() -> None:
 
 async def test_cancelling_a_request_closes_its_connection() -> None:
     """Cancelled in any phase: the peer sees the close, and nobody gets the connection."""
+
     async def stuck(wire: Wire, n: int) -> None:
         await wire.until(b"\r\n\r\n")
         if n == 1:

@@ -114,7 +114,13 @@ async def test_a_late_answer_is_not_the_next_ones() -> None:
 @pytest.mark.parametrize("data", CHATTER.values(), ids=CHATTER)
 async def test_bytes_out_of_turn_are_nobodys_answer(data: bytes, later: bool) -> None:
     """Response splitting: what a peer sends behind its answer, at once or while idle, never answers the next request."""
-    cut = len(data) - 1 if data.endswith(b"x") else data.find(b"ok") + 2 if b"ok" in data else data.find(b"\r\n\r\n") + 4
+    cut = (
+        len(data) - 1
+        if data.endswith(b"x")
+        else data.find(b"ok") + 2
+        if b"ok" in data
+        else data.find(b"\r\n\r\n") + 4
+    )
     if b"chunked" in data:
         cut = data.index(b"0\r\n\r\n") + 5
 

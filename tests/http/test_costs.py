@@ -79,7 +79,9 @@ async def test_modest_extensions_of_a_long_body_are_put_up_with() -> None:
     async with serve(count) as served, trio.open_nursery() as nursery:
         wire = await served.open()
         piece = b"10000;chunk-signature=" + b"a" * 64 + b"\r\n" + bytes(65536) + b"\r\n"
-        nursery.start_soon(wire.send, POST + b"Transfer-Encoding: chunked\r\n\r\n" + piece * 400 + b"0\r\n\r\n")
+        nursery.start_soon(
+            wire.send, POST + b"Transfer-Encoding: chunked\r\n\r\n" + piece * 400 + b"0\r\n\r\n"
+        )
         assert (await wire.answer()).status == 200
     assert size == 400 * 65536
 

@@ -71,13 +71,18 @@ async def too_late(served: Served, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("script", [silent, deaf, half_head, interim])
-async def test_calls_that_take_too_long_are_answered(script: Script, caplog: pytest.LogCaptureFixture) -> None:
+async def test_calls_that_take_too_long_are_answered(
+    script: Script, caplog: pytest.LogCaptureFixture
+) -> None:
     """All kinds at once: each one whole 504, the connection closed, the peer's too, and no traceback."""
     async with upstream(script) as peer, pooled(peer) as pool, serve(partial(within, pool)) as served:
         async with trio.open_nursery() as nursery:
             for raw in REQUESTS.values():
                 nursery.start_soon(too_late, served, raw)
-        await poll(lambda: (served.server.connections, served.server.exchanges, pool.idle) == (0, 0, 0), "all is let go")
+        await poll(
+            lambda: (served.server.connections, served.server.exchanges, pool.idle) == (0, 0, 0),
+            "all is let go",
+        )
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 

@@ -79,7 +79,9 @@ async def test_an_early_answer_and_close_is_an_answer() -> None:
 
     async def refuse(wire: Wire, _n: int) -> None:
         await wire.until(b"\r\n\r\n")
-        await wire.send(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig")
+        await wire.send(
+            b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig"
+        )
         await wire.stream.send_eof()
         while await wire.more():
             pass

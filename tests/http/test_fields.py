@@ -91,7 +91,10 @@ def test_a_plain_head_is_read() -> None:
     assert (head.keep_alive, head.expects, head.upgrade, head.fields) == (True, False, b"", {})
 
 
-@pytest.mark.parametrize("lines", [b"Hostile: x\r\nHost: a\r\n", b"Host: a\r\nHostile: x\r\n", b"X: Host: b\r\nHOST: a\r\nHostile: x\r\n"])
+@pytest.mark.parametrize(
+    "lines",
+    [b"Hostile: x\r\nHost: a\r\n", b"Host: a\r\nHostile: x\r\n", b"X: Host: b\r\nHOST: a\r\nHostile: x\r\n"],
+)
 def test_only_the_host_line_goes(lines: bytes) -> None:
     """Not one that begins like it, nor one that has it in its value."""
     head = scanned(b"GET / HTTP/1.1\r\n" + lines + b"\r\n")
@@ -202,7 +205,9 @@ def test_a_bad_answers_head_is_refused(raw: bytes) -> None:
 def test_an_opening_says_where_the_body_ends() -> None:
     """Content-Length for a body at hand without one, chunks for one that is still arriving."""
     assert opening(b"GET", b"/", b"Host: a\r\n", b"", 0, b"") == b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-    assert opening(b"POST", b"/", b"Host: a\r\n", b"hi", None, b"").endswith(b"\r\nContent-Length: 2\r\n\r\nhi")
+    assert opening(b"POST", b"/", b"Host: a\r\n", b"hi", None, b"").endswith(
+        b"\r\nContent-Length: 2\r\n\r\nhi"
+    )
     assert opening(b"POST", b"/", b"", None, None, b"").endswith(b"\r\nTransfer-Encoding: chunked\r\n\r\n")
     assert b"Connection: Upgrade\r\nUpgrade: x\r\n\r\n" in opening(b"GET", b"/", b"", b"", 0, b"x")
 
@@ -263,7 +268,28 @@ def by_llhttp(data: bytes) -> tuple[bytes, int] | None:
 
 
 PIECES = st.sampled_from(
-    [b"0", b"3", b"a", b"A", b"5", b"\r\n", b"\r", b"\n", b";", b";x=y", b';x="y"', b"abc", b"X: 1\r\n", b" ", b"0\r\n\r\n", b"3\r\nabc\r\n", b"5\r\nhello\r\n", b"0\r\n", b"\x00", b":"]
+    [
+        b"0",
+        b"3",
+        b"a",
+        b"A",
+        b"5",
+        b"\r\n",
+        b"\r",
+        b"\n",
+        b";",
+        b";x=y",
+        b';x="y"',
+        b"abc",
+        b"X: 1\r\n",
+        b" ",
+        b"0\r\n\r\n",
+        b"3\r\nabc\r\n",
+        b"5\r\nhello\r\n",
+        b"0\r\n",
+        b"\x00",
+        b":",
+    ]
 )
 
 

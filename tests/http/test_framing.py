@@ -267,7 +267,9 @@ async def test_an_unread_body_does_not_become_the_next_request() -> None:
                 await wire.send(head)
                 assert (await wire.answer()).status == 200
             try:
-                await wire.send(head * (not split) + b"x" * 70_000 + smuggled + b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+                await wire.send(
+                    head * (not split) + b"x" * 70_000 + smuggled + b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
+                )
                 await wire.eof()
             except trio.BrokenResourceError:  # the server may have closed already
                 pass
@@ -286,17 +288,25 @@ async def test_hop_by_hop_fields_are_cut_out() -> None:
     seen = await served_once(
         b"GET / HTTP/1.1\r\nX-One:  1 \r\nHost: a\r\n" + HOP_BY_HOP + b"x-tWo: 2\r\nX-One: 3\r\n\r\n"
     )
-    kept = [line for line in seen.headers.split(b"\r\n") if line and not line.lower().startswith(b"content-length")]
+    kept = [
+        line
+        for line in seen.headers.split(b"\r\n")
+        if line and not line.lower().startswith(b"content-length")
+    ]
     assert [line.split(b":")[0] for line in kept] == [b"X-One", b"x-tWo", b"X-One"]
     assert seen.headers.endswith(b"\r\n") or not seen.headers
 
 
-@pytest.mark.parametrize("named", [b"host", b"content-length", b"Content-Length, Host", b"x-call-id", b"transfer-encoding"])
+@pytest.mark.parametrize(
+    "named", [b"host", b"content-length", b"Content-Length, Host", b"x-call-id", b"transfer-encoding"]
+)
 async def test_connection_cannot_cut_out_framing_or_host(named: bytes) -> None:
     """Naming an end-to-end field of the framing in Connection does not change what the request is."""
     recorder = Recorder()
     async with serve(recorder, fields=(b"x-call-id",)) as served:
-        answer = await served.ask(POST + b"Connection: " + named + b"\r\nX-Call-Id: 7\r\nContent-Length: 5\r\n\r\nhello")
+        answer = await served.ask(
+            POST + b"Connection: " + named + b"\r\nX-Call-Id: 7\r\nContent-Length: 5\r\n\r\nhello"
+        )
     if answer.status == 200:
         seen = recorder.requests[0]
         assert (seen.body, seen.length, seen.host) == (b"hello", 5, b"a")
@@ -308,7 +318,8 @@ async def test_fields_are_the_first_values() -> None:
     recorder = Recorder()
     async with serve(recorder, fields=(b"x-call-id", b"x-delay")) as served:
         await served.ask(
-            POST + b"X-Call-Id-Not: 0\r\nNot-X-Call-Id: 0\r\nx-CALL-id: \t1 \r\nX-Call-Id: 2\r\nX-Other: X-Delay: 5\r\n"
+            POST
+            + b"X-Call-Id-Not: 0\r\nNot-X-Call-Id: 0\r\nx-CALL-id: \t1 \r\nX-Call-Id: 2\r\nX-Other: X-Delay: 5\r\n"
             b"Content-Length: 14\r\n\r\nx-delay: 10s\r\n"
         )
     found = recorder.requests[0].fields

@@ -181,7 +181,10 @@ async def test_a_tunnel_may_be_silent() -> None:
 
     bounds = limits(head_timeout=0.2, idle_timeout=0.2, read_timeout=0.2, write_timeout=0.2)
     for running in (False, True):
-        async with proxied(quiet, bounds, read_timeout=0.2, write_timeout=0.2, running=running) as (served, _peer):
+        async with proxied(quiet, bounds, read_timeout=0.2, write_timeout=0.2, running=running) as (
+            served,
+            _peer,
+        ):
             wire = await served.open()
             await wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
             await wire.until(b"\r\n\r\n")
@@ -200,8 +203,14 @@ def living() -> int:
 async def test_connections_that_come_and_go_leave_no_memory() -> None:
     """After hundreds of them, in all kinds, no more objects live than after the first few."""
     recorder = Recorder()
-    kinds = [raw + b"Connection: close\r\n\r\n" for raw in (GET[:-2], POST + b"Content-Length: 0\r\n")] + [b"garbage\r\n\r\n"]
-    async with serve(recorder) as inner, pooled(inner.dial()) as pool, serve(partial(forward, pool)) as served:
+    kinds = [raw + b"Connection: close\r\n\r\n" for raw in (GET[:-2], POST + b"Content-Length: 0\r\n")] + [
+        b"garbage\r\n\r\n"
+    ]
+    async with (
+        serve(recorder) as inner,
+        pooled(inner.dial()) as pool,
+        serve(partial(forward, pool)) as served,
+    ):
 
         async def visit(count: int) -> int:
             for n in range(count):

@@ -49,7 +49,13 @@ async def test_connections_over_the_limit_are_not_served_until_one_ends() -> Non
 async def test_counts_go_back_to_zero() -> None:
     """Whatever way a connection ends, it is no longer counted."""
     async with serve(Recorder()) as served:
-        for raw in (GET, b"garbage\r\n\r\n", b"GET / HT", b"", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx"):
+        for raw in (
+            GET,
+            b"garbage\r\n\r\n",
+            b"GET / HT",
+            b"",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx",
+        ):
             wire = await served.open()
             if raw:
                 await wire.send(raw)

@@ -67,7 +67,9 @@ async def test_two_thousand_requests_in_one_go() -> None:
 
 async def test_the_same_request_byte_by_byte() -> None:
     """One byte a send, two requests."""
-    raw = get(b"/1") + b"POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
+    raw = (
+        get(b"/1") + b"POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
+    )
     async with serve(by_target) as served:
         wire = await served.open()
         for byte in raw:

@@ -15,10 +15,19 @@ from .support import Recorder, Wire, pooled, serve, upstream
 
 SETTINGS = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
-TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789!#$%&'*+-.^_`|~", min_size=1, max_size=12).map(str.encode)
-VALUE = st.binary(max_size=24).map(lambda raw: bytes(b for b in raw if b in b"\t " or 0x21 <= b != 0x7F).strip(b" \t"))
+TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789!#$%&'*+-.^_`|~", min_size=1, max_size=12).map(
+    str.encode
+)
+VALUE = st.binary(max_size=24).map(
+    lambda raw: bytes(b for b in raw if b in b"\t " or 0x21 <= b != 0x7F).strip(b" \t")
+)
 PATH = st.text("abc/._-~%20?&=;:@!$'()*+,", max_size=20).map(lambda text: b"/" + text.encode())
-BODY = st.one_of(st.just(b""), st.binary(max_size=40), st.binary(min_size=400, max_size=2000), st.just(b"\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n"))
+BODY = st.one_of(
+    st.just(b""),
+    st.binary(max_size=40),
+    st.binary(min_size=400, max_size=2000),
+    st.just(b"\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n"),
+)
 METHOD = st.sampled_from([b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"])
 SPACE = st.sampled_from([b"", b" ", b"\t", b"  ", b" \t"])
 RESERVED = {
@@ -90,7 +99,11 @@ def answers(draw: st.DrawFn) -> Message:
     """One valid answer; its status stands in `target`."""
     status, lines, body = draw(st.sampled_from([200, 201, 404, 500])), draw(field_lines()), draw(BODY)
     framing, wire_body = draw(framed(body))
-    interim = draw(st.sampled_from([b"", b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"]))
+    interim = draw(
+        st.sampled_from(
+            [b"", b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"]
+        )
+    )
     reason = draw(st.sampled_from([b" OK", b" ", b" Some Reason"]))
     raw = interim + b"HTTP/1.1 %d" % status + reason + b"\r\n" + lines + framing + b"\r\n" + wire_body
     return Message(b"", b"%d" % status, lines, body, raw, whole=True)
@@ -102,7 +115,9 @@ def split(draw: st.DrawFn, raw: bytes) -> list[bytes]:
     if len(raw) < 300 and draw(st.integers(0, 9)) == 0:
         return [raw[at : at + 1] for at in range(len(raw))]
     cuts = sorted(draw(st.sets(st.integers(0, len(raw)), max_size=12)))
-    return [piece for piece in (raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)) if piece]
+    return [
+        piece for piece in (raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)) if piece
+    ]
 
 
 async def send_apart(wire: Wire, pieces: list[bytes]) -> None:
@@ -114,7 +129,9 @@ async def send_apart(wire: Wire, pieces: list[bytes]) -> None:
 
 def end_to_end(headers: bytes) -> list[bytes]:
     """The lines without the framing field, which may be spelt either way."""
-    return [line for line in headers.split(b"\r\n") if line and not line.lower().startswith(b"content-length:")]
+    return [
+        line for line in headers.split(b"\r\n") if line and not line.lower().startswith(b"content-length:")
+    ]
 
 
 async def served(pieces: list[bytes], count: int) -> Recorder:
@@ -137,7 +154,12 @@ def test_requests_are_the_same_however_they_are_split(data: st.DataObject, messa
     pieces = data.draw(split(b"".join(message.raw for message in messages)))
     recorder = trio.run(served, pieces, len(messages))
     for seen, meant in zip(recorder.requests, messages, strict=True):
-        assert (seen.method, seen.target, seen.host, seen.body) == (meant.method, meant.target, b"a.example", meant.body)
+        assert (seen.method, seen.target, seen.host, seen.body) == (
+            meant.method,
+            meant.target,
+            b"a.example",
+            meant.body,
+        )
         assert end_to_end(seen.headers) == end_to_end(meant.lines)
         assert seen.length in (None, len(meant.body))
 

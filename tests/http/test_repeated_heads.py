@@ -25,7 +25,10 @@ async def test_the_same_head_with_other_bodies(framing: str) -> None:
             if framing == "length":
                 pieces = [POST + b"Content-Length: %d\r\n\r\n" % len(body), body]
             else:
-                pieces = [POST + b"Transfer-Encoding: chunked\r\n\r\n", b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"]
+                pieces = [
+                    POST + b"Transfer-Encoding: chunked\r\n\r\n",
+                    b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n",
+                ]
             await wire.send(*(pieces if n % 2 else [b"".join(pieces)]))
             assert (await wire.answer()).status == 200
             assert recorder.requests[-1].body == body
@@ -121,7 +124,10 @@ async def test_the_same_answer_head_with_other_bodies() -> None:
             count += 1
             body = b"%07d" % count * 10_000
             if count % 3 == 0:
-                await wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body), body + b"\r\n0\r\n\r\n")
+                await wire.send(
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body),
+                    body + b"\r\n0\r\n\r\n",
+                )
             else:
                 head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
                 await wire.send(*([head + body] if count % 2 else [head, body]))

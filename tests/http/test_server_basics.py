@@ -317,7 +317,13 @@ async def test_a_collector_keeps_as_much_as_it_may() -> None:
         await reply.write(b"llo")
         assert (reply.began, reply.ended) == (True, False)
         await reply.end()
-    assert (small.status, small.headers, small.body, small.size, small.complete) == (201, b"A: 1\r\n", b"hello", 5, True)
+    assert (small.status, small.headers, small.body, small.size, small.complete) == (
+        201,
+        b"A: 1\r\n",
+        b"hello",
+        5,
+        True,
+    )
     assert (large.body, large.size, large.complete) == (b"hel", 5, False)
     with pytest.raises(WireError):
         await small.tunnel(b"", None)  # type: ignore[arg-type]

@@ -79,7 +79,15 @@ async def test_the_peer_reads_what_was_meant_or_nothing(case: Case) -> None:
         assert answers == [200] * len(arrived)
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.meant is not None and c.name.startswith(("tail", "unknown", "connection", "chunked with"))], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case",
+    [
+        c
+        for c in CASES
+        if c.meant is not None and c.name.startswith(("tail", "unknown", "connection", "chunked with"))
+    ],
+    ids=lambda c: c.name,
+)
 async def test_what_is_plainly_good_is_not_refused(case: Case) -> None:
     """The proof above would also hold for a server that refuses everything; this one does not."""
     async with proxied(recording) as (served, peer):

@@ -306,7 +306,9 @@ async def test_each_write_is_on_its_way_at_once() -> None:
 
     async def events(wire: Wire, _n: int) -> None:
         await wire.until(b"\r\n\r\n")
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await wire.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         for n in range(5):
             piece = b"data: %d\n\n" % n
             await wire.send(b"%x\r\n%b\r\n" % (len(piece), piece))

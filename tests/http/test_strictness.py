@@ -222,7 +222,10 @@ async def test_a_head_over_the_limit_is_431() -> None:
 
 async def test_a_target_over_the_limit_is_414_or_431() -> None:
     """RFC 9110 §15.5.15: a target that fills the head by itself."""
-    assert await refusal(b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", max_head=2048) in (414, 431)
+    assert await refusal(b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", max_head=2048) in (
+        414,
+        431,
+    )
     assert await refusal(b"GET /" + b"a" * 3000, max_head=2048) in (414, 431)
 
 

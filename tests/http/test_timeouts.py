@@ -70,7 +70,10 @@ async def test_a_second_head_that_drips_is_cut() -> None:
 
 async def test_empty_lines_are_no_progress() -> None:
     """CRLFs before a request line do not keep a connection for ever."""
-    async with serve(Recorder(), limits(head_timeout=SHORT, idle_timeout=SHORT)) as served, trio.open_nursery() as nursery:
+    async with (
+        serve(Recorder(), limits(head_timeout=SHORT, idle_timeout=SHORT)) as served,
+        trio.open_nursery() as nursery,
+    ):
         wire = await served.open()
         nursery.start_soon(drip, wire, b"\r\n" * 500, 0.02)
         await cut(served, wire, (b"HTTP/1.1 408 ", b"HTTP/1.1 400 "))
@@ -109,7 +112,9 @@ async def test_a_busy_connection_is_not_idle() -> None:
         assert (await second.answer()).body == b"done"
 
 
-@pytest.mark.parametrize("framing", [b"Content-Length: 100\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"])
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 100\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
+)
 async def test_a_body_that_stops_is_cut(framing: bytes) -> None:
     """No byte for `read_timeout`: the handler that waits is told that the client is gone, the client gets 408 or a close."""
     lost: list[bool] = []
@@ -207,7 +212,11 @@ async def test_expect_answers_in_place_of_a_handler_that_takes_too_long() -> Non
         await wire.send(GET + GET)
         with trio.fail_after(LONGEST):
             answer = await wire.refused()
-    assert (answer.status, answer.body, answer.get(b"x-openfaas-internal")) == (504, b"too late\n", b"gateway")
+    assert (answer.status, answer.body, answer.get(b"x-openfaas-internal")) == (
+        504,
+        b"too late\n",
+        b"gateway",
+    )
     assert seen == [True]
 
 

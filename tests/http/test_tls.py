@@ -63,7 +63,9 @@ async def test_requests_and_answers_inside_tls(authority: trustme.CA) -> None:
     """Keep-alive, pipelining and bodies as without TLS."""
     async with serve(echo, tls=server_context(authority)) as served:
         wire = await secure(served, client_context(authority))
-        await wire.send(GET + b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+        await wire.send(
+            GET + b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        )
         assert (await wire.answer()).status == 200
         assert (await wire.answer()).body == b"hello"
 
@@ -73,7 +75,9 @@ async def test_a_large_echo_inside_tls(authority: trustme.CA) -> None:
     size = 4 << 20
     async with serve(echo, tls=server_context(authority)) as served, trio.open_nursery() as nursery:
         wire = await secure(served, client_context(authority))
-        nursery.start_soon(wire.send, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        nursery.start_soon(
+            wire.send, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+        )
         assert (await wire.answer()).body == bytes(size)
 
 
@@ -124,7 +128,9 @@ async def test_a_client_that_distrusts_us_harms_nobody(authority: trustme.CA) ->
 
 async def test_a_handshake_that_stops_is_cut(authority: trustme.CA) -> None:
     """The head limit covers the handshake."""
-    async with serve(Recorder(), limits(head_timeout=0.2, idle_timeout=0.2), tls=server_context(authority)) as served:
+    async with serve(
+        Recorder(), limits(head_timeout=0.2, idle_timeout=0.2), tls=server_context(authority)
+    ) as served:
         silent, half = await served.open(), await served.open()
         await half.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
         with trio.fail_after(2):
@@ -201,7 +207,11 @@ async def test_the_end_of_an_answer_is_announced(authority: trustme.CA) -> None:
         await exchange.end()
 
     async with serve(drip, tls=server_context(authority)) as served:
-        for raw in (b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", b"nonsense\r\n\r\n"):
+        for raw in (
+            b"GET / HTTP/1.0\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            b"nonsense\r\n\r\n",
+        ):
             plain = await served.open()
             stream = trio.SSLStream(plain.stream, client_context(authority), server_hostname="127.0.0.1")
             await stream.send_all(raw)
@@ -219,7 +229,11 @@ async def test_a_tunnel_inside_tls(authority: trustme.CA) -> None:
         await wire.send(b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
         await wire.send((await wire.exactly(5)).upper())
 
-    async with upstream(shout) as peer, pooled(peer) as pool, serve(partial(forward, pool), tls=server_context(authority)) as served:
+    async with (
+        upstream(shout) as peer,
+        pooled(peer) as pool,
+        serve(partial(forward, pool), tls=server_context(authority)) as served,
+    ):
         wire = await secure(served, client_context(authority))
         await wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
         assert (await wire.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")

@@ -71,7 +71,10 @@ async def test_a_unix_socket_both_ways(tmp_path: Path) -> None:
 
 async def test_several_doors_at_once(tmp_path: Path) -> None:
     """TCP, a second TCP and a unix socket, one server, counted together; drain closes them all."""
-    server, doors = Server(Recorder(), LIMITS), [listener(LOOPBACK), listener(LOOPBACK), unix_listener(tmp_path / "s")]
+    server, doors = (
+        Server(Recorder(), LIMITS),
+        [listener(LOOPBACK), listener(LOOPBACK), unix_listener(tmp_path / "s")],
+    )
     dials = [
         dial_tcp(LOOPBACK, doors[0].getsockname()[1], 1.0),
         dial_tcp(LOOPBACK, doors[1].getsockname()[1], 1.0),
@@ -231,14 +234,21 @@ async def test_idle_connections_are_closed_in_time(running: bool) -> None:
 @pytest.mark.parametrize("running", [False, True])
 async def test_a_proxy_with_a_running_pool(running: bool) -> None:
     """Server → pool → server, all real: echo in all sizes, in chunks and by length, HEAD, and many at once."""
-    async with serve(echo) as inner, pooled(dial_tcp(LOOPBACK, inner.port, 1.0), running=running) as pool, serve(partial(forward, pool)) as outer:
+    async with (
+        serve(echo) as inner,
+        pooled(dial_tcp(LOOPBACK, inner.port, 1.0), running=running) as pool,
+        serve(partial(forward, pool)) as outer,
+    ):
         wire = await outer.open()
         for size in (0, 1, 1000, 65536, 70_000, 400_000):
             body = bytes(range(256)) * (size // 256 + 1)
             body = body[:size]
             for head, raw in (
                 (b"Content-Length: %d\r\n" % size, body),
-                (b"Transfer-Encoding: chunked\r\n", (b"%x\r\n%b\r\n" % (size, body) if size else b"") + b"0\r\n\r\n"),
+                (
+                    b"Transfer-Encoding: chunked\r\n",
+                    (b"%x\r\n%b\r\n" % (size, body) if size else b"") + b"0\r\n\r\n",
+                ),
             ):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(wire.send, b"POST / HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n" + raw)

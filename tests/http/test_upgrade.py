@@ -178,7 +178,9 @@ async def test_the_handler_sees_the_protocol_in_lower_case() -> None:
     """`upgrade` is b"websocket" however it was written."""
     recorder = Recorder()
     async with serve(recorder) as served:
-        assert (await served.ask(WEBSOCKET.replace(b"Upgrade: websocket", b"UPGRADE: WebSocket"))).status == 200
+        assert (
+            await served.ask(WEBSOCKET.replace(b"Upgrade: websocket", b"UPGRADE: WebSocket"))
+        ).status == 200
     assert recorder.requests[0].upgrade == b"websocket"
 
 

@@ -23,7 +23,9 @@ _PUT_VALUES: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT: Final = (
     "INSERT INTO calls (key, lane, state, rank, due, attempts, flags, size, call_id, head, started) VALUES "
 )
-_PUT_STEPS: Final = tuple((count, _PUT + ",".join([_PUT_VALUES] * count)) for count in (64, 32, 16, 8, 4, 2, 1))
+_PUT_STEPS: Final = tuple(
+    (count, _PUT + ",".join([_PUT_VALUES] * count)) for count in (64, 32, 16, 8, 4, 2, 1)
+)
 _START: Final = (
     "UPDATE calls SET state = 1, attempts = attempts + 1, started = ?"
     " WHERE key IN (SELECT value FROM json_each(?))"

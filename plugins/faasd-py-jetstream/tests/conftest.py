@@ -155,7 +155,7 @@ def bench_on(tmp_path: Path):
 async def until(condition, within: float = 20.0) -> None:
     """Wait until it is so."""
     with trio.fail_after(within):
-        while not condition():  # noqa: ASYNC110 - a bounded poll
+        while not condition():
             await trio.sleep(0.01)
 
 

@@ -38,7 +38,7 @@ async def under_load(bench, queue, accepted, ran, producers=4, workers=4):
             yield
             nursery.cancel_scope.cancel()
         with trio.fail_after(40):
-            while set(accepted) - set(ran):  # noqa: ASYNC110 - a bounded poll
+            while set(accepted) - set(ran):
                 await trio.sleep(0.02)
         workers_nursery.cancel_scope.cancel()
 
@@ -142,7 +142,7 @@ async def test_a_settlement_waits_for_the_broker(bench_on, tmp_path):
             assert (await bench.run(queue, "callback:box:80")).call.origin == accepted.id
             with trio.fail_after(10):
                 # the note that the call is over stays for a while
-                while await bench.messages(queue, queue._ground.names.calls) > 1:  # noqa: ASYNC110 - a bounded poll
+                while await bench.messages(queue, queue._ground.names.calls) > 1:
                     await trio.sleep(0.02)
 
 
@@ -202,7 +202,7 @@ async def test_a_cluster_that_loses_its_leader(bench_on, tmp_path):
                 before = len(accepted)
                 await leader.kill()
                 with trio.fail_after(25):
-                    while len(accepted) < before + 50:  # noqa: ASYNC110 - a bounded poll
+                    while len(accepted) < before + 50:
                         await trio.sleep(0.02)
             await leader.start()
         print(f"{len(accepted)} accepted, {len(ran)} ran, {len(ran) - len(set(ran))} of them again")

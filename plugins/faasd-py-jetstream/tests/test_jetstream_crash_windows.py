@@ -59,7 +59,7 @@ async def test_dead_between_the_callback_and_the_row(bench, until, buried):
         delivery = await bench.run(later, OUTBOX)
         assert delivery.call.origin == accepted.id
         with trio.fail_after(10):
-            while await bench.messages(later, later._ground.names.calls) > 1:  # noqa: ASYNC110 - a bounded poll
+            while await bench.messages(later, later._ground.names.calls) > 1:
                 await trio.sleep(0.05)
         assert later.lease_nowait(bench.lane) is None
         record = await later.find(accepted.id)
@@ -174,7 +174,7 @@ async def test_a_message_that_is_no_call_is_set_aside(bench, until):
         await bench.run(queue)
         await until(lambda: queue.stats().quarantined == 1)
         with trio.fail_after(5):
-            while await bench.messages(queue, queue._ground.names.calls):  # noqa: ASYNC110 - a bounded poll
+            while await bench.messages(queue, queue._ground.names.calls):
                 await trio.sleep(0.02)
         assert await bench.messages(queue, queue._ground.names.dead) == 1
 
@@ -204,7 +204,7 @@ async def test_idle_consumers_go_and_come_again(bench, until):
         await bench.run(one)
         calls = one._ground.names.calls
         with trio.fail_after(10):
-            while await one._ground.api.consumers(calls):  # noqa: ASYNC110 - a bounded poll
+            while await one._ground.api.consumers(calls):
                 await trio.sleep(0.05)
         await until(lambda: bench.lane not in one._lanes.named)
         accepted = await two.put(bench.call())
@@ -231,7 +231,7 @@ async def test_a_call_for_later_wakes_a_lane_without_consumer(bench, lane):
         await queue.settle(lease, bench.bury, bench.failed)
         await queue.flush()
         with trio.fail_after(10):
-            while await queue._ground.api.consumers(queue._ground.names.calls):  # noqa: ASYNC110 - a bounded poll
+            while await queue._ground.api.consumers(queue._ground.names.calls):
                 await trio.sleep(0.05)
     async with bench.open(options=quick) as queue:
         if len(lane) < 100:

@@ -208,7 +208,7 @@ async def test_large_bodies_travel_between_daemons(bench):
         await two.settle(lease, bench.done, bench.answer)
         await two.flush()
         with trio.fail_after(5):
-            while await bench.messages(two, f"OBJ_{two._ground.names.bodies}"):  # noqa: ASYNC110 - a bounded poll
+            while await bench.messages(two, f"OBJ_{two._ground.names.bodies}"):
                 await trio.sleep(0.01)
         assert not list((bench.directory / "there" / "queue" / "bodies").iterdir())
 

@@ -166,5 +166,5 @@ class QueueWorker:
 
     async def until(self, count: int) -> None:
         with trio.fail_after(10):
-            while len(self.requests) < count:  # noqa: ASYNC110 - another process sends
+            while len(self.requests) < count:
                 await trio.sleep(0.005)

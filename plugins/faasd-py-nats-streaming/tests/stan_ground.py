@@ -143,5 +143,5 @@ async def take(queue: Any, lane: str = LANE, within: float = 15) -> Lease:
 async def until(condition: Any, within: float = 15) -> None:
     """A bounded poll on something real."""
     with trio.fail_after(within):
-        while not condition():  # noqa: ASYNC110 - other processes change it
+        while not condition():
             await trio.sleep(0.005)

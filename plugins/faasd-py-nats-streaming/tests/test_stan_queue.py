@@ -554,9 +554,10 @@ async def test_two_daemons_share_a_group(tmp_path, shared_broker, monkeypatch):
         async def serve(queue):
             while True:
                 lease = await begin(queue)
-                ran[queue].append(lease.id)
                 await trio.sleep(0.001)
-                await queue.settle(lease, DONE, ANSWER)
+                with trio.CancelScope(shield=True):
+                    await queue.settle(lease, DONE, ANSWER)
+                ran[queue].append(lease.id)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve, one)

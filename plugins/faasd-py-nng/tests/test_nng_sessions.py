@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 import trio
-from faasd_py.api import Call, Move, Outcome, QueueFull, QueueSettings, QueueSite, QueueUnavailable, State, Verdict
+import trio.lowlevel
+
+from faasd_py.api import (
+    Call,
+    Move,
+    Outcome,
+    QueueFull,
+    QueueSettings,
+    QueueSite,
+    QueueUnavailable,
+    State,
+    Verdict,
+)
 from faasd_py_nng import open_queue, wire
 from faasd_py_nng.nng import open_line
 
@@ -55,7 +67,9 @@ class Raw:
 
     async def do(self, *ops, number: int | None = None, **more) -> wire.Answers:
         self.frames += number is None
-        told = await self.say(wire.Frame(self.session, self.frames if number is None else number, 0, list(ops), **more))
+        told = await self.say(
+            wire.Frame(self.session, self.frames if number is None else number, 0, list(ops), **more)
+        )
         assert isinstance(told, wire.Answers), told
         self.grants += told.grants
         return told
@@ -73,7 +87,10 @@ class Raw:
 @pytest.fixture
 async def raw(site):
     """On a hub, whose queue is `raw.behind`."""
-    async with open_hub(site, lease_timeout="1s") as behind, open_line(address_of(site.directory), None, 5.0) as line:
+    async with (
+        open_hub(site, lease_timeout="1s") as behind,
+        open_line(address_of(site.directory), None, 5.0) as line,
+    ):
         made = Raw(line)
         made.behind = behind
         await made.greet()
@@ -105,7 +122,10 @@ async def test_a_put_of_a_lost_session_is_looked_for(site, raw):
         other = Raw(line, raw.spoke, b"\xff" * 16)
         assert not (await other.greet()).resumed
         known, new = (
-            await other.do(wire.Put(7, CALL, again=True), wire.Put(8, Call(lane=LANE, accepted_at=1.7e9 + 1e-6), again=True))
+            await other.do(
+                wire.Put(7, CALL, again=True),
+                wire.Put(8, Call(lane=LANE, accepted_at=1.7e9 + 1e-6), again=True),
+            )
         ).answers
         assert (known.id, known.call_id) == (first.id, first.call_id)
         assert new.id != first.id
@@ -137,6 +157,15 @@ async def test_no_more_is_granted_than_there_is_credit(raw):
     assert len(await raw.granted(1)) == 1
 
 
+async def at_hand(raw):
+    """The next lease of the queue behind the hub, which may need a moment to bring it to hand."""
+    with trio.fail_after(5):
+        while True:
+            await raw.behind.wait_ready(LANE)
+            if (lease := raw.behind.lease_nowait(LANE)) is not None:
+                return lease
+
+
 async def test_a_silent_spoke_is_given_up(raw):
     """After lease_timeout its calls are READY; what it had started counts, what it had not does not."""
     await raw.do(wire.Put(1, CALL), wire.Put(2, CALL), wire.Credit(3, LANE, 2))
@@ -162,7 +191,7 @@ async def test_what_did_not_arrive_is_ready_again(site, raw):
         assert (welcome.resumed, welcome.lost) == (True, [999])
         assert raw.behind.stats().lanes[LANE].ready == 1
         await raw.behind.wait_ready(LANE)
-        assert raw.behind.lease_nowait(LANE).id == lost.id
+        assert (await at_hand(raw)).id == lost.id
         (answer,) = (await back.do(wire.Settle(4, held.lease, Move.DONE))).answers
         assert isinstance(answer, wire.Done)
 
@@ -175,12 +204,11 @@ async def test_a_lease_that_is_not_held_is_told(raw):
 
 async def test_an_older_life_of_a_spoke_is_refused(site):
     """The later one has its place, and the older one says so."""
-    async with open_hub(site), spoke_at(site) as first:
-        async with spoke_at(site) as second:
-            await second.put(CALL)
-            with trio.fail_after(5):
-                while "another daemon with the same state directory" not in (first.trouble() or ""):
-                    await trio.sleep(0.01)
+    async with open_hub(site), spoke_at(site) as first, spoke_at(site) as second:
+        await second.put(CALL)
+        with trio.fail_after(5):
+            while "another daemon with the same state directory" not in (first.trouble() or ""):
+                await trio.sleep(0.01)
 
 
 async def test_calls_at_hand_go_back_when_nobody_takes_them(site):
@@ -241,7 +269,7 @@ async def test_answers_larger_than_a_message(site):
     async with open_hub(site), spoke_at(site) as queue, trio.open_nursery() as nursery:
         for _ in range(2000):
             nursery.start_soon(queue.put, Call(lane=LANE, call_id="x" * 200))
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         await queue.wait_ready(LANE)
         lease = queue.lease_nowait(LANE)
         await queue.start(lease)
