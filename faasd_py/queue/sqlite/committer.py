@@ -97,6 +97,8 @@ class Committer:
     def _serve(self) -> None:
         if not self._ballast.make():
             self._suffer(apsw.FullError("there is no room for the reserve"))
+        else:
+            self._store.lay_out()
         while True:
             batch = self._batch = self._gather()
             self._do(batch)

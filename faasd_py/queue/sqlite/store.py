@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import apsw
@@ -17,6 +18,7 @@ from faasd_py.queue.keys import Keys
 from faasd_py.queue.spool import Shelf
 from faasd_py.queue.sqlite.figures import Figures, Named
 from faasd_py.queue.sqlite.jobs import Ask, Put, Settle, Start
+from faasd_py.queue.sqlite.runway import lay_out
 from faasd_py.queue.sqlite.schema import ANSWER_APART, APART, SHELVED
 
 _PUT_VALUES: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -204,6 +206,10 @@ class Store:
         """
         with self.transaction():
             self.execute("UPDATE meta SET value = ? WHERE name = 'probe'", (time.time_ns(),))
+
+    def lay_out(self) -> None:
+        """Make room for the log, as long as nothing else is done."""
+        lay_out(Path(self.connection.filename_wal))
 
     def shrink(self) -> None:
         """Give free pages back to the file system.
