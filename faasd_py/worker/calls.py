@@ -17,7 +17,7 @@ from faasd_py.core import names
 from faasd_py.core.call import Body, Call, Lease, Spooled
 from faasd_py.core.errors import BadOption, FunctionError
 from faasd_py.core.lifecycle import Move
-from faasd_py.core.outcome import Outcome, Verdict
+from faasd_py.core.outcome import DONE, Outcome, Verdict
 from faasd_py.core.retry import RetryPolicy
 from faasd_py.http import fields
 from faasd_py.observe.events import Events
@@ -87,12 +87,12 @@ class Calls:
 
     def limit(self) -> int:
         """See Work: 1 when ordered, the function's own max_inflight when it has one, else the house's."""
-        function = self._function
+        bench = self._bench
+        function = bench.registry.lane(self.label)
         if function is None:
-            return self._bench.settings.function_max_inflight
-        if function.settings.ordered:
-            return 1
-        return function.settings.max_inflight or self._bench.settings.function_max_inflight
+            return bench.settings.function_max_inflight
+        settings = function.settings
+        return 1 if settings.ordered else settings.max_inflight or bench.settings.function_max_inflight
 
     def policy(self) -> RetryPolicy:
         """The function's retry policy in force."""
@@ -105,6 +105,8 @@ class Calls:
 
     def judge(self, run: Run, outcome: Outcome, now: float) -> Verdict:
         """See Work."""
+        if outcome.status < 400:
+            return DONE
         lease = run.lease
         return verdicts.judge(self.policy(), lease.call, lease.attempt, outcome, now, self._bench.roll())
 
@@ -115,45 +117,43 @@ class Calls:
         if function is None:
             await trio.lowlevel.checkpoint()
             return _platform(run, 404, f"function {self.label} is not there", "proxy")
-        bench, call = self._bench, run.lease.call
-        wanted = call.callback_url is not None or call.failure_url is not None
-        reply = run.reply = Collector(
-            bench.queue_settings.max_result, bench.spool if wanted else None, bench.max_answer
-        )
-        meter, status = function.meter, CUT_STATUS
-        meter.begin()
-        try:
-            outcome = await self._invoke(function, run, reply)
-            status = outcome.status
-        except trio.Cancelled:
-            if run.cut is TIMEOUT:
-                status = function.timeout_answer[0]
-            await reply.close()
-            raise
-        else:
-            return outcome
-        finally:
-            meter.finish(status, trio.current_time() - run.begun)
-
-    async def _invoke(self, function: Function, run: Run, reply: Collector) -> Outcome:
-        call = run.lease.call
-        timeout = call.timeout or function.settings.exec_timeout
-        if timeout:
-            run.deadline = run.begun + min(timeout, function.settings.exec_timeout or timeout)
-            self._bench.watch.arm(run.deadline)
+        reply = run.reply = self._collector(run.lease.call)
+        self._set_deadline(run, function)
+        function.meter.begin()
+        outcome: Outcome | None = None
         run.invoking = True
         try:
             await function.runtime.invoke(self._invocation(run), reply)
+            outcome = _answer(run, reply)
         except FunctionError as error:
-            return _platform(run, error.status, str(error), "proxy")
+            outcome = _platform(run, error.status, str(error), "proxy")
         except Exception:
             log.exception("the runtime of %s failed on call %s", self.label, run.lease.id)
-            return _platform(run, 500, "the runtime failed", "runtime")
+            outcome = _platform(run, 500, "the runtime failed", "runtime")
         finally:
             run.invoking = False
-        if not reply.ended:
-            return _platform(run, 502, "the function broke off its answer", "proxy")
-        return _answer(run, reply)
+            if outcome is None:
+                await self._cut(run, function, reply)
+        function.meter.finish(outcome.status, outcome.duration)
+        return outcome
+
+    def _collector(self, call: Call) -> Collector:
+        bench = self._bench
+        wanted = call.callback_url is not None or call.failure_url is not None
+        return Collector(bench.queue_settings.max_result, bench.spool if wanted else None, bench.max_answer)
+
+    def _set_deadline(self, run: Run, function: Function) -> None:
+        limit = function.settings.exec_timeout
+        timeout = run.lease.call.timeout or limit
+        if timeout:
+            run.deadline = run.begun + min(timeout, limit or timeout)
+            self._bench.watch.arm(run.deadline)
+
+    async def _cut(self, run: Run, function: Function, reply: Collector) -> None:
+        """The attempt was cancelled: count it, and drop what has come of its answer."""
+        status = function.timeout_answer[0] if run.cut is TIMEOUT else CUT_STATUS
+        function.meter.finish(status, trio.current_time() - run.begun)
+        await reply.close()
 
     def _invocation(self, run: Run) -> Invocation:
         lease, call = run.lease, run.lease.call
@@ -266,6 +266,8 @@ def _url(call: Call, verdict: Verdict, outcome: Outcome) -> str:
 
 def _answer(run: Run, reply: Collector) -> Outcome:
     """The function's own answer; errors of a platform inside the function say so in a field (wire contract §1.5)."""
+    if not reply.ended:
+        return _platform(run, 502, "the function broke off its answer", "proxy")
     internal = None
     if reply.status >= 400:
         value = fields.get(reply.headers, b"x-openfaas-internal")

@@ -94,7 +94,8 @@ class Hand:
         while (lease := self._go_on() or await self._next()) is not None:
             run = self._run = Run(lease, self._scope, self._lane.window.epoch)
             self._running.add(run)
-            await self._begin(run)
+            if await self._begin(run):
+                run.outcome = await self._lane.work.attempt(run)
             if self._scope.cancel_called:
                 return
             await self._finish(run)
@@ -178,24 +179,23 @@ class Hand:
             self._misses = 0
         return lease
 
-    async def _begin(self, run: Run) -> None:
-        """Start the attempt, unless it must not be, and make it."""
+    async def _begin(self, run: Run) -> bool:
+        """Have it on record that the attempt begins; False when it must not be made."""
         lease, now = run.lease, self._clock()
         run.verdict = self._lane.work.forbid(lease, now)
         if run.verdict is not None:
             run.outcome = self._lane.work.without_answer(run, run.verdict)
             await trio.lowlevel.checkpoint()
-            return
+            return False
         try:
             await self._queue.start(lease)
         except QueueUnavailable as error:
             run.verdict = RELEASE
             log.warning("lane %s waits: %s", self._lane.name, error)
             self._lane.pause(max(error.retry_after, self._lane.stumble()))
-            return
+            return False
         run.started_at = now
-        if run.cut is None:
-            run.outcome = await self._lane.work.attempt(run)
+        return run.cut is None
 
     async def _finish(self, run: Run) -> None:
         """Say what becomes of the call. Nobody can stop it any more."""

@@ -127,7 +127,9 @@ def unpack_outcome(blob: bytes) -> Outcome:
 
 def add_line(history: bytes, line: Line) -> bytes:
     """The history with one more attempt, the oldest forgotten beyond HISTORY."""
-    lines = _decode_lines(history) if history else []
+    if not history:
+        return encode((line,))
+    lines = _decode_lines(history)
     lines.append(line)
     return encode(lines[-HISTORY:])
 
