@@ -6,6 +6,7 @@ from heapq import heapify, heappop, heappush
 
 import trio
 
+from faasd_py.queue.ages import Ages
 from faasd_py.queue.contract import LaneStats
 from faasd_py.queue.entry import Entry, Phase
 
@@ -18,6 +19,7 @@ class Lane:
     """
 
     __slots__ = (
+        "_ages",
         "bytes",
         "count",
         "dead",
@@ -38,6 +40,7 @@ class Lane:
         self.delayed = 0
         self.dead = 0
         self.heap: list[tuple[int, int, Entry]] = []
+        self._ages = Ages()
         self.count = 0
         self.bytes = 0
         self.pending = 0
@@ -51,14 +54,16 @@ class Lane:
         """Put an entry in its place among those at hand."""
         entry.phase = Phase.WAITING
         heappush(self.heap, (entry.rank, entry.key, entry))
+        self._ages.add(entry)
         self.count += 1
         self.bytes += entry.size
 
     def pop(self) -> Entry | None:
-        """Take the first entry at hand."""
+        """Take the first entry at hand; it is HELD."""
         while self.heap:
             entry = heappop(self.heap)[2]
             if entry.phase is Phase.WAITING:
+                entry.phase = Phase.HELD
                 self._left(entry)
                 return entry
         return None
@@ -74,10 +79,11 @@ class Lane:
     def _left(self, entry: Entry) -> None:
         self.count -= 1
         self.bytes -= entry.size
+        self._ages.left(self.count)
 
     def oldest_key(self) -> int | None:
         """The smallest key at hand."""
-        return min((item[1] for item in self.heap if item[2].phase is Phase.WAITING), default=None)
+        return self._ages.oldest()
 
     def idle(self) -> bool:
         """There is nothing to be remembered about it."""

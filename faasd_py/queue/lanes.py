@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import trio
 
-from faasd_py.queue.entry import Entry, Phase
+from faasd_py.queue.entry import Entry
 from faasd_py.queue.lane import Lane
 
 AnyLane = TypeVar("AnyLane", bound=Lane)
@@ -72,7 +72,6 @@ class Lanes(Generic[AnyLane]):
         """Hand out the first entry at hand; whoever still waits for the others is woken."""
         entry = lane.pop()
         if entry is not None:
-            entry.phase = Phase.HELD
             lane.ready -= 1
             lane.leased += 1
             if lane.count and lane.lot:
