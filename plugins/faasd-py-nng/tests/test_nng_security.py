@@ -17,6 +17,7 @@ from faasd_py.api import (
     Call,
     ConfigError,
     Filter,
+    Move,
     Outcome,
     QueueSettings,
     QueueSite,
@@ -51,7 +52,7 @@ def port() -> int:
 
 
 def spoke_at(site, address: str, name: str = "spoke", **options):
-    options = {"hub": address, "lanes": ["*"], "connect_timeout": "1s", "put_timeout": "300ms"} | options
+    options = {"hub": address, "lanes": ["*"], "connect_timeout": "500ms", "put_timeout": "300ms"} | options
     return open_queue(spoke_site(site.directory / name, site.spool, site.settings, **options))
 
 
@@ -230,7 +231,8 @@ def odd_frames(session: bytes) -> list[bytes]:
     ops = [
         put(body=Spooled(path="/etc/passwd", size=1)), put(lane=""), put(method=b"GET /"), put(target=b"no slash"),
         put(target=b"/a HTTP/1.1\r\nX: y"), put(headers=b"X: y\r\n\r\nGET / HTTP/1.1\r\n"), put(headers=b"no end"),
-        put(headers=b"Content-Length: 5\r\n"), put(headers=b"transfer-encoding: chunked\r\n"), put(host=b"a\r\nb"),
+        put(headers=b"Content-Length: 5\r\n"), put(headers=b"transfer-encoding: chunked\r\n"), put(host=b"a\r\nb"), put(accepted_at=float("nan")), put(not_before=float("inf")), put(priority=10**6),
+        wire.Settle(1, 1, Move.RETRY, wait=float("nan")), wire.Settle(1, 1, Move.DONE, outcome=Outcome(status=200, duration=-1.0)),
         wire.Settle(1, 1, 1, outcome=Outcome(status=200, body=Spooled(path="/etc/passwd", size=1))),
         wire.Ask(1, "put"), wire.Ask(1, "find", state=77), wire.Ask(1, "__class__"),
     ]  # fmt: skip

@@ -51,6 +51,8 @@ class Basket:
         self.lot = trio.lowlevel.ParkingLot()
         self.waiting = 0
         self.served = False
+        self.ours = False
+        """This daemon serves the lane: its calls may be asked for."""
         self.taken = 0
         """Leases in workers' hands, and those whose end the hub has not confirmed."""
         self.total = 0

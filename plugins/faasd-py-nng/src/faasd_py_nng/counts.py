@@ -7,7 +7,7 @@ from typing import Final
 
 from faasd_py.api import Queue, QueueStats
 
-CHEAP: Final = 0.0005
+CHEAP: Final = 0.0002
 """Seconds of this thread's time that are worth a fresh answer every time."""
 SHARE: Final = 20
 """Dearer figures are counted no more often than this share of the time allows."""

@@ -51,6 +51,10 @@ LOOK_BACK: Final = 5000
 """Calls that are looked through for one that may have been put before."""
 RECALL: Final = 1.0
 """Seconds that spokes have to hand back what is only at hand."""
+QUICK: Final = (Settle, Back, Credit)
+"""What is done in the order it was said in, before the next frame begins: none of them waits for the disk."""
+MOST_ANSWERS: Final = 65_536
+"""Of one spoke, kept until it says that it has them."""
 QUESTIONS: Final = frozenset(
     {"find", "records", "request", "result", "cancel", "requeue", "forget", "requeue_all", "purge"}
 )
@@ -89,21 +93,23 @@ class Desk:
         """
         for op in frame.ops:
             _check(op)
+        if len(session.answers) > MOST_ANSWERS:
+            raise Malformed("a spoke that never says which answers it has")
         turns = session.turns
         if frame.number and not await turns.wait(frame.number):
             return None
         try:
             fresh, slots = _enter(session, frame.ops)
             for op, slot in fresh:
-                if isinstance(op, Settle | Back | Credit):
+                if isinstance(op, QUICK):
                     await self._do(session, op, slot)
         finally:
             if frame.number:
                 turns.pass_on()
-        await self._do_all(session, [pair for pair in fresh if not pair[1].done.is_set()], frame.ordered)
+        await self._do_all(session, [pair for pair in fresh if pair[1].answer is None], frame.ordered)
         for slot in slots:
-            if not slot.done.is_set():
-                await slot.done.wait()
+            if slot.answer is None:
+                await slot.wait()
         session.forget_answers(frame.floor)
         return [slot.answer for slot in slots if slot.answer is not None]
 
@@ -144,8 +150,9 @@ class Desk:
             _answer(slot, await work(self, session, op, slot))
         except REFUSALS as error:
             _answer(slot, _failed(op.op, error))
-        finally:
-            slot.done.set()
+        except BaseException:
+            slot.end()
+            raise
 
     # -- the road
 
@@ -320,7 +327,7 @@ async def _recall(session: Session) -> None:
     wanted = session.recall
     session.ring()
     while session.recalled < wanted and session.pipe is not None and not session.ended:
-        await session.bell.wait()
+        await session.bell.park()
 
 
 def _enter(session: Session, ops: list[Op]) -> tuple[list[tuple[Op, Slot]], list[Slot]]:
@@ -329,7 +336,7 @@ def _enter(session: Session, ops: list[Op]) -> tuple[list[tuple[Op, Slot]], list
     for op in ops:
         slot = session.answers.get(op.op)
         if slot is None:
-            slot = session.answers[op.op] = Slot(trio.Event())
+            slot = session.answers[op.op] = Slot()
             fresh.append((op, slot))
         slots.append(slot)
     return fresh, slots
@@ -337,13 +344,15 @@ def _enter(session: Session, ops: list[Op]) -> tuple[list[tuple[Op, Slot]], list
 
 def _answer(slot: Slot, answer: Answer) -> None:
     slot.answer = answer
-    slot.done.set()
+    slot.end()
 
 
 def _check(op: Op) -> None:
     if isinstance(op, Put):
         wire.check_call(op.call)
     elif isinstance(op, Settle):
+        if not 0 <= op.wait <= wire.FAR:
+            raise Malformed("a wait that is no time")
         if op.outcome is not None:
             wire.check_outcome(op.outcome)
         if op.callback is not None:

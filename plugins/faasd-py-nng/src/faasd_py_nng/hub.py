@@ -26,6 +26,8 @@ from faasd_py_nng.wire import Credit, Malformed, Refused
 log: Final = logging.getLogger("faasd_py.nng.hub")
 TICK: Final = 0.2
 """Seconds between two looks at the figures, at lanes that wait, and at spokes that are silent."""
+MOST_FEEDS: Final = 4096
+"""Lanes that one spoke takes calls from at once."""
 RIDE: Final = 0.001
 """Seconds that news waits for an answer it may ride on."""
 HANDSHAKE: Final = 5.0
@@ -237,6 +239,7 @@ class Hub:
         return wire.Welcome(
             session.token, proof(self._key, HUB, hello, nonce), resumed, lost, patience / 4, patience, capabilities,
             session.figures(self._queue.stats(), self._queue.trouble()),
+            session.numbers,
         )  # fmt: skip
 
     # -- leases
@@ -273,6 +276,8 @@ class Hub:
         if not session.may_serve(credit.lane) or session.ended or session.pipe is None:
             return
         if credit.lane not in session.feeds:
+            if len(session.feeds) >= MOST_FEEDS:
+                return
             self._feeds[key] = Feed(credit.lane, session, self._queue, self._desk)
             session.feeds[credit.lane] = scope = trio.CancelScope()
             assert self._nursery is not None  # noqa: S101 - whoever is asked serves
@@ -332,7 +337,7 @@ class Hub:
             while not session.has_news() and session.pipe == pipe and not session.ended:
                 if session.differs(self._counts.latest, self._queue.trouble()):
                     break
-                await session.bell.wait()
+                await session.bell.park()
                 if session.frames:
                     await trio.sleep(RIDE)
         if session.ended:

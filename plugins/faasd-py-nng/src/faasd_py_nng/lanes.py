@@ -34,6 +34,9 @@ class Lanes:
         self._announced: dict[str, None] = {}
         self._seekers = trio.lowlevel.ParkingLot()
         self._recalled = 0
+        self._recall = 0, 0
+        self._granted = 0
+        self._early: dict[int, Grant] = {}
         self._fetching: dict[str, list[tuple[Grant, Entry]]] = {}
         self._nursery: trio.Nursery | None = None
         self.entries: dict[int, Entry] = {}
@@ -50,6 +53,7 @@ class Lanes:
         basket = self._baskets.get(name)
         if basket is None:
             basket = self._baskets[name] = Basket(name, self._prefetch)
+            basket.ours = serves(self._patterns, name)
         return basket
 
     # -- workers
@@ -107,7 +111,7 @@ class Lanes:
 
     def ask(self, basket: Basket) -> None:
         """Tell the hub how many more may come, if it does not know."""
-        if not self.link.up.is_set() or not serves(self._patterns, basket.name):
+        if not basket.ours or not self.link.up.is_set():
             return
         total = basket.credit()
         if total is not None:
@@ -131,13 +135,24 @@ class Lanes:
                 self._announced[name] = None
                 self._seekers.unpark()
         if news.recall > self._recalled:
-            self._recalled = news.recall
-            self._hand_back(self._baskets.values(), recall=news.recall)
+            self._recall = news.recall, news.granted
+            self._heed_recall()
+
+    def _heed_recall(self) -> None:
+        """As soon as everything that was granted before it is here."""
+        number, granted = self._recall
+        if number > self._recalled and self._granted >= granted:
+            self._recalled = number
+            self._hand_back(self._baskets.values(), recall=number)
 
     def granted(self, grants: list[Grant]) -> None:
-        """More calls that are ours."""
+        """More calls that are ours; in the order of their numbers, whichever message is read first."""
         for grant in grants:
-            self._receive(grant)
+            self._early[grant.lease] = grant
+        while (next_one := self._early.pop(self._granted + 1, None)) is not None:
+            self._granted += 1
+            self._receive(next_one)
+        self._heed_recall()
 
     def _receive(self, grant: Grant) -> None:
         call = grant.call
@@ -202,9 +217,12 @@ class Lanes:
             numbers = [entry.number for entry in back]
             self.link.submit(lambda number: Back(number, numbers, recall))
 
-    def connected(self, lost: list[int]) -> None:
+    def connected(self, lost: list[int], granted: int) -> None:
         """A session begins or goes on: credit is counted anew, and what the hub gave away is not ours."""
         self._recalled = 0
+        self._recall = 0, 0
+        self._granted = granted
+        self._early.clear()
         for number in lost:
             if (entry := self.entries.get(number)) and entry.phase is not Phase.OVER:
                 self._lose(entry)

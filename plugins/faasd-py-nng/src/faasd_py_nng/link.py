@@ -48,6 +48,8 @@ from faasd_py_nng.wire import (
 log: Final = logging.getLogger("faasd_py.nng.spoke")
 MANY: Final = 64
 """Operations that wait before a second batch goes on its way beside the first: a message costs more than what is in it."""
+TURNS: Final = 3
+"""Turns of the loop in which those who got an answer may say what comes next, so that it goes with the next batch."""
 BATCH: Final = 256
 """Operations in one message."""
 
@@ -301,6 +303,8 @@ class Link:
             if batch:
                 self._frames += 1
                 await self._send(line, self._frames, batch)
+                for _ in range(TURNS):
+                    await trio.lowlevel.checkpoint()
 
     def _pack(self) -> list[Pending]:
         """As many as fit into one message, all ordered or none."""

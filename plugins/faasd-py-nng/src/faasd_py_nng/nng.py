@@ -233,6 +233,8 @@ class Line:
         context = self._contexts.get()
         try:
             await context.asend(data)
+            if self.lost.is_set():  # the context is closed with its line, and pynng stumbles over one that is
+                raise LineLost("the connection is lost")  # noqa: TRY301 - the context is dropped below
             reply: bytes = await context.arecv()
         except BaseException:
             self._contexts.drop(context)

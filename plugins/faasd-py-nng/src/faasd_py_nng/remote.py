@@ -122,7 +122,7 @@ class RemoteQueue(Inquiry):
         if not welcome.resumed:
             self._board.forget()
         self._board.told(welcome.figures)
-        self._lanes.connected(welcome.lost)
+        self._lanes.connected(welcome.lost, welcome.granted)
 
     def session_lost(self) -> None:
         """See Spoke."""

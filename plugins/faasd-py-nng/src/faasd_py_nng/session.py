@@ -33,9 +33,22 @@ class Held(msgspec.Struct, eq=False):
 class Slot(msgspec.Struct, eq=False):
     """An operation: being done, or answered and the answer kept until the spoke has it."""
 
-    done: trio.Event
     answer: Answer | None = None
     document: bytes = b""
+    ended: bool = False
+    _event: trio.Event | None = None
+
+    async def wait(self) -> None:
+        """Until it is answered, or never will be."""
+        if not self.ended:
+            self._event = self._event or trio.Event()
+            await self._event.wait()
+
+    def end(self) -> None:
+        """Whoever sent it again goes on."""
+        self.ended = True
+        if self._event is not None:
+            self._event.set()
 
 
 class Upload(msgspec.Struct, eq=False):
@@ -96,12 +109,12 @@ class Session:
         self.uploads: dict[int, Upload] = {}
         self.feeds: dict[str, trio.CancelScope] = {}
         self.scope = trio.CancelScope()
-        self.bell = trio.Event()
+        self.bell = trio.lowlevel.ParkingLot()
         self.recall = 0
         self.recalled = 0
         self.ended = False
         self._allowed = allowed
-        self._numbers = 0
+        self.numbers = 0
         self._grants: list[Grant] = []
         self._ready: dict[str, None] = {}
         self._announced: set[str] = set()
@@ -142,18 +155,18 @@ class Session:
 
     def ring(self) -> None:
         """There may be news, or whoever waits for them must look up."""
-        bell, self.bell = self.bell, trio.Event()
-        bell.set()
+        if self.bell:
+            self.bell.unpark_all()
 
     # -- leases
 
     def grant(self, lease: Lease) -> None:
         """The spoke has the lease from now on; it is told with the next news."""
-        self._numbers += 1
-        self.held[self._numbers] = Held(self._numbers, lease)
+        self.numbers += 1
+        self.held[self.numbers] = Held(self.numbers, lease)
         lane = lease.call.lane
         self.mine[lane] = self.mine.get(lane, 0) + 1
-        self._grants.append(_grant(self._numbers, lease))
+        self._grants.append(_grant(self.numbers, lease))
         self.ring()
 
     def take_out(self, number: int) -> Held | None:
@@ -174,9 +187,7 @@ class Session:
 
     def forget_answers(self, floor: int) -> None:
         """The spoke has all answers below."""
-        for number in [
-            number for number, slot in self.answers.items() if number < floor and slot.done.is_set()
-        ]:
+        for number in [number for number, slot in self.answers.items() if number < floor and slot.ended]:
             del self.answers[number]
 
     # -- news
@@ -207,7 +218,7 @@ class Session:
         ready, self._ready = list(self._ready), {}
         self._recall_told = self.recall if not self._grants else self._recall_told
         figures = None if stats is None else self.figures(stats, trouble)
-        return News(grants, ready, self._recall_told, figures)
+        return News(grants, ready, self._recall_told, figures, self.numbers)
 
     def take_grants(self, room: int) -> list[Grant]:
         """Those that fit into so many bytes; one goes in any case."""

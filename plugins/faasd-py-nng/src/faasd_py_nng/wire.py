@@ -32,6 +32,8 @@ MAX_FRAME: Final = 256 << 10
 """Bytes of one message, also where nng cuts off."""
 MAX_OPS: Final = 1024
 """Operations of one Frame."""
+FAR: Final = 1e11
+"""Seconds: later than any time that makes sense."""
 Short = Annotated[str, Meta(max_length=512)]
 Token = Annotated[bytes, Meta(min_length=16, max_length=32)]
 Natural = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
@@ -264,6 +266,8 @@ class Welcome(Array, frozen=True, tag=2):
     patience: float
     capabilities: dict[str, Any]
     figures: Figures
+    granted: Natural
+    """The last lease granted so far: the next has the next number."""
 
 
 class Refused(Array, frozen=True, tag=3):
@@ -282,12 +286,13 @@ class Answers(Array, frozen=True, tag=4):
 
 
 class News(Array, frozen=True, tag=5):
-    """`ready`: lanes with calls. `recall`: hand back what no worker has, and say so with this number."""
+    """`ready`: lanes with calls. `recall`: hand back what no worker has, up to lease number `granted`, and say so."""
 
     grants: list[Grant]
     ready: list[str]
     recall: Natural
     figures: Figures | None
+    granted: Natural
 
 
 class Received(Array, frozen=True, tag=6):
@@ -356,15 +361,25 @@ def check_call(call: Call) -> None:
         raise Malformed("a call names a file")
     if not call.lane or len(call.lane) > 512:
         raise Malformed("a call has no lane")
+    if not (_is_time(call.accepted_at) and _is_time(call.not_before) and _is_time(call.expires_at)):
+        raise Malformed("a time of a call is no time")
+    if not (_is_time(call.timeout) and -1000 <= call.priority <= 1000):
+        raise Malformed("the timeout or priority of a call makes no sense")
     for name, pattern in (("method", _METHOD), ("target", _TARGET), ("host", _HOST), ("headers", _HEADERS)):
         if pattern.fullmatch(getattr(call, name)) is None:
             raise Malformed(f"the {name} of a call is not HTTP")
+
+
+def _is_time(seconds: float | None) -> bool:
+    return seconds is None or 0 <= seconds <= FAR  # NaN is not
 
 
 def check_outcome(outcome: Outcome) -> None:
     """Raises Malformed when the outcome names a file."""
     if isinstance(outcome.body, Spooled):
         raise Malformed("an outcome names a file")
+    if not (_is_time(outcome.started_at) and _is_time(outcome.duration)):
+        raise Malformed("a time of an outcome is no time")
 
 
 def figures_of(lane: LaneStats, mine: int) -> tuple[int, int, int, int, float | None, int]:
