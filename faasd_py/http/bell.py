@@ -2,8 +2,9 @@
 
 trio's own `wait_readable` tells the kernel anew for every wait. Here a socket is made known once (edge-triggered), so
 that a wait is a note of who waits, at half the cost. The tasks stay trio's and are cancelled as ever; the epoll itself is
-waited for by `wait_readable`. That takes one more turn of trio's loop, which many wires share; so while there are only
-FEW wires, each is waited for by itself.
+waited for by `wait_readable`. That takes one more turn of trio's loop, which pays when many wires share it. So wires are
+waited for each by itself until more than FEW are at once, and again when the bell has rung for hardly more than one at a
+time for a while.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from typing import Final, Protocol
 from trio.lowlevel import RunVar, Task, reschedule, spawn_system_task, wait_readable
 
 FEW: Final = 8
-"""Up to so many wires in a run, a turn of the loop seldom wakes more than one of them."""
+"""So many wires may wait each by itself."""
+_LONELY: Final = 1.5
+"""Wires woken by one ring, on average, below which it is not worth while."""
+_WEIGHT: Final = 1 / 16
+"""Of the last ring in that average."""
 _EVENTS: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _END: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _AT_ONCE: Final = 512
@@ -33,25 +38,26 @@ class Listener(Protocol):
 
 
 class Bell:
-    """Rings for one trio run; `bell()` gives it. `shared`: there are enough wires to make it worth while."""
+    """Rings for one trio run; `bell()` gives it. `shared`: whoever waits from now on is to be rung for.
 
-    __slots__ = ("_epoll", "_listeners", "_wires", "shared")
+    `alone` counts the wires that are waited for by themselves.
+    """
+
+    __slots__ = ("_epoll", "_listeners", "_mean", "alone", "shared")
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._listeners: dict[int, Listener] = {}
-        self._wires = 0
+        self._mean = 0.0
+        self.alone = 0
         self.shared = False
 
-    def enter(self) -> None:
-        """There is one more wire."""
-        self._wires += 1
-        self.shared = self._wires > FEW
-
-    def leave(self) -> None:
-        """There is one less."""
-        self._wires -= 1
-        self.shared = self._wires > FEW
+    def wait_alone(self) -> None:
+        """One more wire is waited for by itself."""
+        self.alone += 1
+        if self.alone > FEW and not self.shared:
+            self.shared = True
+            self._mean = float(FEW)
 
     def listen(self, fd: int, listener: Listener) -> None:
         """Ring for this socket; at once, if there is something to read."""
@@ -72,6 +78,9 @@ class Bell:
                 self._ring(poll(0, _AT_ONCE))
 
     def _ring(self, events: list[tuple[int, int]]) -> None:
+        self._mean += (len(events) - self._mean) * _WEIGHT
+        if self._mean < _LONELY:
+            self.shared = False
         for fd, flags in events:
             listener = self._listeners.get(fd)
             if listener is None:

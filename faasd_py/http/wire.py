@@ -71,7 +71,7 @@ class PlainWire:
 
     cut = False
     __slots__ = (
-        "_bell", "_poll", "_receive", "_send", "_shared", "_sock", "ended", "fd", "rung", "sleeper",
+        "_alone", "_bell", "_poll", "_receive", "_send", "_shared", "_sock", "ended", "fd", "rung", "sleeper",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
@@ -85,11 +85,14 @@ class PlainWire:
         self.ended = False
         self._shared = False
         """The bell rings for it."""
+        self._alone = False
+        """It is waited for by itself."""
         self._bell = bell()
-        self._bell.enter()
 
     def receive_nowait(self, limit: int) -> bytes | None:
         """See Wire. Only a full read leaves bytes behind that no bell will ring for (epoll(7), question 9)."""
+        if self._alone:
+            self._come_back()
         try:
             data = self._receive(limit)
         except BlockingIOError:
@@ -110,16 +113,29 @@ class PlainWire:
         """See Wire."""
         if self.rung or self.ended:
             return lowlevel.checkpoint()  # noqa: ASYNC105 - the caller awaits it
+        if self.sleeper is not None:
+            raise trio.BusyResourceError("another task is already reading from this connection")
         if self._shared is not self._bell.shared:
             self._change_sides()
         if not self._shared:
-            return wait_readable(self.fd)  # noqa: ASYNC105 - the caller awaits it
-        if self.sleeper is not None:
-            raise trio.BusyResourceError("another task is already reading from this connection")
+            return self._wait_alone()
         self.sleeper = current_task()
         return wait_task_rescheduled(self._abort)  # noqa: ASYNC105 - the caller awaits it
 
+    def _wait_alone(self) -> Awaitable[object]:
+        if not self._alone:
+            self._alone = True
+            self._bell.wait_alone()
+        return wait_readable(self.fd)  # noqa: ASYNC105 - the caller awaits it
+
+    def _come_back(self) -> None:
+        """It was waited for by itself, and is no longer."""
+        self._alone = False
+        self._bell.alone -= 1
+
     def _change_sides(self) -> None:
+        if self._alone:
+            self._come_back()
         if self._bell.shared:
             self._bell.listen(self.fd, self)
         else:
@@ -179,7 +195,8 @@ class PlainWire:
             return
         lowlevel.notify_closing(self.fd)
         self._bell.ignore(self.fd)
-        self._bell.leave()
+        if self._alone:
+            self._come_back()
         sleeper, self.sleeper = self.sleeper, None
         if sleeper is not None:
             lowlevel.reschedule(sleeper)

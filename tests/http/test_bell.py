@@ -23,8 +23,9 @@ def make_pair() -> Pair:
 
 @pytest.fixture
 async def crowd() -> AsyncIterator[list[Pair]]:
-    """So many wires that the bell serves them."""
+    """Wires, while the bell serves whoever waits."""
     pairs = [make_pair() for _ in range(FEW + 1)]
+    bell().shared = True
     yield pairs
     for wire, theirs in pairs:
         wire.close()
@@ -49,13 +50,11 @@ class Reader:
 @pytest.fixture(params=["alone", "crowd"])
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     """A wire and the other end of it, waited for by itself, and through the bell."""
-    others = [make_pair() for _ in range(FEW if request.param == "crowd" else 0)]
-    pair = make_pair()
-    assert bell().shared is (request.param == "crowd")
-    yield pair
-    for wire, theirs in [*others, pair]:
-        wire.close()
-        theirs.close()
+    bell().shared = request.param == "crowd"
+    wire, theirs = make_pair()
+    yield wire, theirs
+    wire.close()
+    theirs.close()
 
 
 async def test_bytes_wake_who_waits(pair: Pair) -> None:
@@ -178,15 +177,18 @@ async def test_one_reader_at_a_time(pair: Pair) -> None:
         theirs.send(b"x")
 
 
-async def test_closed_twice(crowd: list[Pair]) -> None:
-    """A wire that is closed again is not counted again."""
-    wire, _ = crowd[0]
-    wire.close()
-    wire.close()
-    assert not bell().shared
-    more = make_pair()
-    crowd.append(more)
-    assert bell().shared
+async def test_closed_twice() -> None:
+    """A wire that is closed again is not counted again, whether it was being waited for or not."""
+    (one, theirs), (other, theirs_too) = make_pair(), make_pair()
+    async with trio.open_nursery() as nursery:
+        Reader(nursery, one)
+        await wait_all_tasks_blocked()
+        assert bell().alone == 1
+        for wire in (one, one, other, other):
+            wire.close()
+    assert bell().alone == 0
+    theirs.close()
+    theirs_too.close()
 
 
 async def test_everybody_is_woken(crowd: list[Pair]) -> None:
@@ -201,48 +203,119 @@ async def test_everybody_is_woken(crowd: list[Pair]) -> None:
         assert [reader.got for reader in readers] == [word] * len(crowd)
 
 
-async def test_from_few_to_many_and_back(crowd: list[Pair]) -> None:
-    """A wire is read before, while and after there are many others."""
-    wire, theirs = crowd[0]
+async def exchange(pair: Pair, word: bytes) -> None:
+    """A word that arrives while it is waited for."""
+    wire, theirs = pair
+    async with trio.open_nursery() as nursery:
+        reader = Reader(nursery, wire)
+        await wait_all_tasks_blocked()
+        theirs.send(word)
+    assert reader.got == word
 
-    async def exchange(word: bytes) -> None:
-        async with trio.open_nursery() as nursery:
-            reader = Reader(nursery, wire)
+
+async def test_many_that_wait_share_the_bell() -> None:
+    """Each is waited for by itself until too many are at once; those that come then share, the others as they come back."""
+    pairs = [make_pair() for _ in range(FEW + 3)]
+    async with trio.open_nursery() as nursery:
+        readers = []
+        for number, (wire, _) in enumerate(pairs):
+            readers.append(Reader(nursery, wire))
             await wait_all_tasks_blocked()
-            theirs.send(word)
-        assert reader.got == word
+            assert bell().shared is (number >= FEW)
+        assert bell().alone == FEW + 1
+        for _, theirs in pairs:
+            theirs.send(b"all")
+    assert all(reader.got == b"all" for reader in readers)
+    assert bell().alone == 0
+    await exchange(pairs[0], b"shared now")
+    assert bell().alone == 0
+    for wire, theirs in pairs:
+        wire.close()
+        theirs.close()
 
-    await exchange(b"many")
-    for other, _ in crowd[1:]:
-        other.close()
+
+async def test_idle_wires_do_not_count() -> None:
+    """However many wires there are: what nobody waits for makes no difference."""
+    pairs = [make_pair() for _ in range(4 * FEW)]
+    for _ in range(20):
+        await exchange(pairs[0], b"one of many")
     assert not bell().shared
-    await exchange(b"few")
-    await exchange(b"few still")
-    more = [make_pair() for _ in range(FEW)]
-    assert bell().shared
-    await exchange(b"many again")
-    for other, theirs_too in more:
-        other.close()
-        theirs_too.close()
+    for wire, theirs in pairs:
+        wire.close()
+        theirs.close()
+
+
+async def test_a_bell_that_rings_for_one_is_given_up(crowd: list[Pair]) -> None:
+    """Once a while of rings woke one each, wires are waited for by themselves; those that still wait are rung for."""
+    async with trio.open_nursery() as nursery:
+        late = Reader(nursery, crowd[1][0])
+        for number in range(200):
+            await exchange(crowd[0], b"%d" % number)
+        assert not bell().shared
+        crowd[1][1].send(b"late")
+    assert late.got == b"late"
+    await exchange(crowd[1], b"alone")
+
+
+async def test_cancelled_waits_are_counted_once() -> None:
+    """A wire that is waited for again and again in vain is one."""
+    wire, theirs = make_pair()
+    for _ in range(4 * FEW):
+        with trio.move_on_after(0):
+            await wire.receive(1024)
+    assert bell().alone == 1
+    theirs.send(b"x")
+    assert await wire.receive(1024) == b"x"
+    assert bell().alone == 0
+    wire.close()
+    theirs.close()
+
+
+async def test_a_cancelled_wait_and_a_change_of_sides() -> None:
+    """A wire whose wait by itself was cancelled is rung for next, and counted no longer."""
+    wire, theirs = make_pair()
+    with trio.move_on_after(0):
+        await wire.receive(1024)
+    bell().shared = True
+    await exchange((wire, theirs), b"rung for")
+    assert bell().alone == 0
+    wire.close()
+    theirs.close()
+
+
+async def test_from_one_side_to_the_other_and_back(crowd: list[Pair]) -> None:
+    """A wire is read whichever way others are waited for."""
+    for shared in (True, False, False, True, True, False):
+        bell().shared = shared
+        await exchange(crowd[0], b"shared" if shared else b"alone")
 
 
 async def test_bytes_and_end_across_a_change_of_sides(crowd: list[Pair]) -> None:
-    """What came while there were few is seen when there are many, and the other way round."""
+    """What came before a change of sides is seen after it."""
     wire, theirs = crowd[0]
     theirs.send(b"one")
     assert await wire.receive(1024) == b"one"
     theirs.send(b"two")
-    for other, _ in crowd[1:]:
-        other.close()
+    bell().shared = False
     assert await wire.receive(1024) == b"two"
     theirs.send(b"three")
     theirs.shutdown(socket.SHUT_WR)
-    more = [make_pair() for _ in range(FEW)]
+    bell().shared = True
     assert await wire.receive(1024) == b"three"
     assert await wire.receive(1024) == b""
-    for other, theirs_too in more:
-        other.close()
-        theirs_too.close()
+
+
+async def test_a_second_reader_does_not_take_the_bell_away(crowd: list[Pair]) -> None:
+    """Who tries to wait where another waits already is told so, also when the bell is no longer shared."""
+    wire, theirs = crowd[0]
+    async with trio.open_nursery() as nursery:
+        reader = Reader(nursery, wire)
+        await wait_all_tasks_blocked()
+        bell().shared = False
+        with pytest.raises(trio.BusyResourceError):
+            await wire.receive(1024)
+        theirs.send(b"for the first")
+    assert reader.got == b"for the first"
 
 
 async def test_a_descriptor_that_comes_again(crowd: list[Pair]) -> None:
