@@ -224,13 +224,19 @@ def _wait_said(log: Path, word: str, within: float = 20.0) -> None:
 BACKENDS = (
     Backend("memory", _built_in("memory")),
     Backend("sqlite", _built_in("sqlite")),
-    Backend("jetstream", _jetstream, 10_000, 5_000, "a nats-server with a file store, one replica"),
+    Backend(
+        "jetstream",
+        _jetstream,
+        10_000,
+        5_000,
+        "a nats-server with a file store, one replica; by its default it syncs every two minutes, not before a 202",
+    ),
     Backend(
         "nats-streaming",
         _nats_streaming,
         10_000,
         5_000,
-        "a double of its server, in Python on a real nats-server, since the server itself cannot be installed",
+        "a double of its server, in Python on a real nats-server, since the server itself cannot be installed; no fsync",
     ),
     Backend(
         "nng", _nng, 10_000, 10_000, "a spoke in remote mode; its broker is the hub, a daemon with sqlite"
