@@ -169,14 +169,19 @@ class Connection(Link):
         Raises:
             Refused: it breaks a rule.
         """
-        end = data.find(b"\r\n\r\n") + 4
-        if end == 3 or data[0] == 13:
-            return None
-        self.receive_by = inf
-        server = self.server
-        if end > server.limits.max_head:
-            raise _too_long(data[:end])
-        exchange = self._read_head(data[:end])
+        if self._like is not None and data.startswith(self._head):
+            self.receive_by = inf
+            end = len(self._head)
+            exchange = Exchange(self)
+            exchange.be_like(self._like)
+        else:
+            end = data.find(b"\r\n\r\n") + 4
+            if end == 3 or data[0] == 13:
+                return None
+            self.receive_by = inf
+            if end > self.server.limits.max_head:
+                raise _too_long(data[:end])
+            exchange = self._read_head(data[:end])
         length = exchange.length
         if length == 0:
             self.rest = data[end:]
@@ -192,9 +197,6 @@ class Connection(Link):
         """Clients that call in a loop send the same head again and again: from the third time on it is not read."""
         exchange = Exchange(self)
         again = head == self._head
-        if again and self._like is not None:
-            exchange.be_like(self._like)
-            return exchange
         self.server.scanner.scan(head, exchange)
         if again and not exchange.expects:
             self._like = RequestHead()

@@ -41,6 +41,7 @@ class Peer(Link):
         self.idle_until = 0.0
         self._unsent = b""
         self._head: AnswerHead | None = None
+        """Of the answer before, for the same one often comes again, within one second."""
         self._head_data = b""
         self._upload: Upload | None = None
         self._waiting: trio.CancelScope | None = None
@@ -67,10 +68,9 @@ class Peer(Link):
             if self.receive_timeout != inf:
                 return await self._answer(b"", method, reply, upgrade)
             await self.wire.readable()
-            data = self._receive_nowait()
-            end = data.find(b"\r\n\r\n") + 4
-            if 3 < end <= MAX_HEAD and method != b"HEAD":
-                head = self._read_head(data[:end], method)
+            data, head = self._receive_nowait(), self._head
+            if method != b"HEAD" and head is not None and data.startswith(self._head_data):
+                end = len(self._head_data)
                 if head.length == len(data) - end and head.status >= 200:
                     self.began = True
                     await reply.answer(head.status, head.headers, data[end:])
@@ -121,13 +121,10 @@ class Peer(Link):
         raise BadAnswer(f"the peer sent more than {MAX_INTERIM} interim answers")
 
     def _read_head(self, data: bytes, method: bytes) -> AnswerHead:
-        """Many functions give the same head again and again, within one second: it is read once."""
-        if method == b"HEAD" or len(data) > MEMO:
-            return AnswerHead(data, method)
-        if self._head is None or data != self._head_data:
-            self._head = AnswerHead(data, method)
-            self._head_data = data
-        return self._head
+        head = AnswerHead(data, method)
+        if method != b"HEAD" and len(data) <= MEMO:
+            self._head, self._head_data = head, data
+        return head
 
     async def _whole_head(self, data: bytes) -> bytes:
         """The slow way: the head comes in pieces, or nothing has come yet."""
