@@ -23,7 +23,6 @@ import logging
 import time
 from typing import Final
 
-import msgspec
 from quart import Response, request
 from quart_trio import QuartTrio
 
@@ -32,9 +31,10 @@ from faasd_py.control.bare_app import bare_app
 from faasd_py.control.bodies import body_response
 from faasd_py.control.daemon import Daemon
 from faasd_py.control.detached import detached
-from faasd_py.control.operations import Refused
-from faasd_py.control.views import CallList, Count, Problem
-from faasd_py.core.errors import CallerError, QueueError
+from faasd_py.control.problems import json_answer
+from faasd_py.control.refused import Refused
+from faasd_py.control.routes import add_all
+from faasd_py.control.views import CallList, Count
 
 PAGE: Final = 100
 BATCH: Final = 1000
@@ -44,9 +44,7 @@ _log: Final = logging.getLogger("faasd_py.control")
 def create_admin(daemon: Daemon) -> QuartTrio:
     """The app for `admin.sock`."""
     app = bare_app("admin")
-    app.register_error_handler(Refused, _refused)
-    app.register_error_handler(CallerError, _caller)
-    app.register_error_handler(QueueError, _queue_error)
+    add_all(app, daemon)
     _calls(app, daemon)
     _many(app, daemon)
     _bodies(app, daemon)
@@ -60,41 +58,41 @@ def _calls(app: QuartTrio, daemon: Daemon) -> None:
         asked = _asked(daemon, ("state", "function", "limit", "before"), PAGE)
         records = await operations.listing(daemon.queue, asked)
         last = records[-1].id if len(records) == asked.limit else None
-        return _json(CallList(calls=[rendering.call_view(record) for record in records], next=last))
+        return json_answer(CallList(calls=[rendering.call_view(record) for record in records], next=last))
 
     @app.get("/system/calls/<path:call>")
     async def show(call: str) -> Response:
-        return _json(rendering.call_view(await operations.find(daemon.queue, call)))
+        return json_answer(rendering.call_view(await operations.find(daemon.queue, call)))
 
     @app.delete("/system/calls/<path:call>")
     async def forget(call: str) -> Response:
-        return _json(await operations.forget(daemon.queue, call))
+        return json_answer(await operations.forget(daemon.queue, call))
 
     @app.post("/system/calls/<path:call>/requeue")
     async def requeue(call: str) -> Response:
-        return _json(await operations.requeue(daemon.queue, call))
+        return json_answer(await operations.requeue(daemon.queue, call))
 
     @app.post("/system/calls/<path:call>/cancel")
     async def cancel(call: str) -> Response:
-        return _json(await operations.cancel(daemon.queue, daemon.workers, call))
+        return json_answer(await operations.cancel(daemon.queue, daemon.workers, call))
 
 
 def _many(app: QuartTrio, daemon: Daemon) -> None:
     @app.post("/system/calls/requeue")
     async def requeue_all() -> Response:
         asked = _asked(daemon, ("function", "before", "limit"), BATCH)
-        return _json(Count(count=await operations.requeue_all(daemon.queue, asked)))
+        return json_answer(Count(count=await operations.requeue_all(daemon.queue, asked)))
 
     @app.post("/system/calls/purge")
     async def purge() -> Response:
         asked = _asked(daemon, ("state", "function", "before", "limit"), BATCH)
-        return _json(Count(count=await operations.purge(daemon.queue, asked)))
+        return json_answer(Count(count=await operations.purge(daemon.queue, asked)))
 
 
 def _bodies(app: QuartTrio, daemon: Daemon) -> None:
     @app.get("/system/calls/<path:call>/request")
     async def put(call: str) -> Response:
-        return _json(rendering.request_view(await operations.request(daemon.queue, call)))
+        return json_answer(rendering.request_view(await operations.request(daemon.queue, call)))
 
     @app.get("/system/calls/<path:call>/request/body")
     async def put_body(call: str) -> Response:
@@ -102,7 +100,7 @@ def _bodies(app: QuartTrio, daemon: Daemon) -> None:
 
     @app.get("/system/calls/<path:call>/result")
     async def result(call: str) -> Response:
-        return _json(rendering.result_view(await operations.result(daemon.queue, call)))
+        return json_answer(rendering.result_view(await operations.result(daemon.queue, call)))
 
     @app.get("/system/calls/<path:call>/result/body")
     async def result_body(call: str) -> Response:
@@ -117,17 +115,17 @@ def _daemon(app: QuartTrio, daemon: Daemon) -> None:
     async def figures() -> Response:
         queue, backend = daemon.queue, daemon.config.queue.backend
         view = rendering.queue_view(backend, queue.capabilities, queue.stats(), queue.trouble(), time.time())
-        return _json(view)
+        return json_answer(view)
 
     @app.get("/system/functions")
     async def functions() -> Response:
-        return _json([operations.function_view(function) for function in daemon.registry.functions()])
+        return json_answer([operations.function_view(function) for function in daemon.registry.functions()])
 
     @app.post("/system/reload")
     async def reload() -> Response:
         if reason := await detached(app, daemon.reload):
             raise Refused(422, reason)
-        return _json({"reloaded": True})
+        return json_answer({"reloaded": True})
 
 
 def _asked(daemon: Daemon, known: tuple[str, ...], limit: int) -> query.Selection:
@@ -135,19 +133,3 @@ def _asked(daemon: Daemon, known: tuple[str, ...], limit: int) -> query.Selectio
         return query.read(request.args, known, daemon.config.gateway.namespace, limit)
     except ValueError as error:
         raise Refused(400, str(error)) from None
-
-
-def _json(answer: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(answer), status, content_type="application/json")
-
-
-async def _refused(error: Refused) -> Response:
-    return _json(Problem(error=str(error)), error.status)
-
-
-async def _caller(error: CallerError) -> Response:
-    return _json(Problem(error=str(error)), error.status)
-
-
-async def _queue_error(error: QueueError) -> Response:
-    return _json(Problem(error=str(error)), error.status)

@@ -12,6 +12,7 @@ from quart_trio import QuartTrio
 
 from faasd_py.control.bare_app import bare_app
 from faasd_py.control.daemon import Daemon
+from faasd_py.control.routes import add_all
 from faasd_py.observe.page import CONTENT_TYPE
 
 TEXT: Final = "text/plain; charset=utf-8"
@@ -20,6 +21,7 @@ TEXT: Final = "text/plain; charset=utf-8"
 def create_app(daemon: Daemon) -> QuartTrio:
     """The app for `control.sock`."""
     app = bare_app("control")
+    add_all(app, daemon)
 
     @app.get("/healthz")
     async def healthz() -> Response:

@@ -42,21 +42,27 @@ async def _http(error: HTTPException) -> Response:
     if error.code == 405:
         return _wrong_method()
     if error.code == 404:
-        return _text(404, NOT_FOUND)
-    return _text(error.code or 500, f"{error.name.lower()}\n")
+        return text_answer(404, NOT_FOUND)
+    return text_answer(error.code or 500, f"{error.name.lower()}\n")
 
 
 async def _broken(error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.path, exc_info=error)
-    return _text(500, "internal error: see the daemon's log\n")
+    return text_answer(500, "internal error: see the daemon's log\n")
 
 
 def _wrong_method() -> Response:
-    response = Response("", 405)
+    return empty_answer(405)
+
+
+def empty_answer(status: int) -> Response:
+    """A status and nothing else."""
+    response = Response("", status)
     del response.headers["Content-Type"]
     return response
 
 
-def _text(status: int, body: str) -> Response:
+def text_answer(status: int, body: str) -> Response:
+    """What OpenFaaS calls a plain error; `body` ends with its newline."""
     headers = {"X-Content-Type-Options": "nosniff"}
     return Response(body, status, headers, content_type="text/plain; charset=utf-8")

@@ -8,7 +8,7 @@ from typing import Final
 import trio
 from quart import Response
 
-from faasd_py.control.operations import Refused
+from faasd_py.control.refused import Refused
 from faasd_py.core.call import Body, Spooled
 
 PIECE: Final = 256 * 1024

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from faasd_py.config import Config, FunctionSettings
+from faasd_py.deploy.namespaces import Namespaces
+from faasd_py.deploy.secrets import Secrets
 from faasd_py.observe.meter import Meter
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Queue
@@ -98,6 +100,16 @@ class Daemon(Protocol):
     @property
     def metrics(self) -> Metrics:
         """The counters."""
+        ...
+
+    @property
+    def namespaces(self) -> Namespaces:
+        """The namespaces."""
+        ...
+
+    @property
+    def secrets(self) -> Secrets:
+        """The secrets of each namespace."""
         ...
 
     def health(self) -> str | None:

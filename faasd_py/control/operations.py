@@ -7,9 +7,9 @@ from typing import Final, TypeVar
 
 from faasd_py.control.daemon import Function, Running
 from faasd_py.control.query import Selection
+from faasd_py.control.refused import Refused
 from faasd_py.control.views import Done, FunctionView
 from faasd_py.core.call import Call
-from faasd_py.core.errors import FaasdError
 from faasd_py.core.lifecycle import State
 from faasd_py.core.outcome import Outcome
 from faasd_py.queue.contract import Queue, Record
@@ -21,14 +21,6 @@ _ABILITIES: Final = {
     "dead_letters": "this queue keeps no dead letters",
     "results": "this queue keeps no results",
 }
-
-
-class Refused(FaasdError):
-    """Why not, in one sentence; `status` is the answer."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 async def listing(queue: Queue, asked: Selection) -> Sequence[Record]:

@@ -3,6 +3,9 @@
 FaasdError
 ├─ CallerError             the request was wrong: a 4xx with one sentence
 │  ├─ BadOption            an option header cannot be read, or asks for what the backend lacks  400
+│  ├─ BadRequest           what was sent to the control plane is not usable                   400
+│  ├─ NotFound             what it names is not there                                         404
+│  ├─ Conflict             it cannot be done as things stand                                  409
 │  ├─ BodyTooLarge         the body is over max_body                                          413
 │  ├─ IdempotencyConflict  the same Idempotency-Key came with another body                    422
 │  └─ TooManyRequests      over the function's or the caller's rate or max_inflight           429
@@ -13,6 +16,7 @@ FaasdError
 │  ├─ QueueFull            max_depth or max_bytes is reached
 │  ├─ QueueUnavailable     the disk is full, fsync failed, the broker is away, or draining
 │  └─ QueueBroken          the store cannot be opened: damaged beyond repair, or too new
+├─ StoreFailed             the disk would not keep what was to be deployed                    500
 ├─ IllegalMove             a bug: a call was moved against the table in core/lifecycle.py
 └─ BootError               the daemon cannot start: names the file, the table and the key
    ├─ ConfigError          config.toml is wrong
@@ -38,6 +42,22 @@ class CallerError(FaasdError):
 
 class BadOption(CallerError):
     """A header of the call cannot be honoured; the text names the header."""
+
+
+class BadRequest(CallerError):
+    """What was sent to the control plane is not usable."""
+
+
+class NotFound(CallerError):
+    """There is nothing of that name."""
+
+    status = 404
+
+
+class Conflict(CallerError):
+    """It cannot be done as things stand."""
+
+    status = 409
 
 
 class BodyTooLarge(CallerError):
@@ -94,6 +114,12 @@ class QueueUnavailable(QueueError):
 
 class QueueBroken(QueueError):
     """The store cannot be opened."""
+
+
+class StoreFailed(FaasdError):
+    """The disk would not keep what was to be deployed; nothing has changed. `status` is the answer."""
+
+    status = 500
 
 
 class IllegalMove(FaasdError):

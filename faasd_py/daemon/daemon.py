@@ -27,6 +27,8 @@ from faasd_py.daemon import descriptors
 from faasd_py.daemon.certificate import open_certificate
 from faasd_py.daemon.notify import Notifier
 from faasd_py.daemon.sockets import name_of
+from faasd_py.deploy.namespaces import Namespaces
+from faasd_py.deploy.secrets import Secrets
 from faasd_py.gateway import headers
 from faasd_py.gateway.admission import Rates
 from faasd_py.gateway.cancel import Cancel
@@ -77,7 +79,11 @@ class Daemon:
         metrics: Metrics,
         events: Events,
         notifier: Notifier,
+        namespaces: Namespaces,
+        secrets: Secrets,
     ) -> None:
+        self.namespaces = namespaces
+        self.secrets = secrets
         self.config = config
         self.registry = registry
         self.queue = queue

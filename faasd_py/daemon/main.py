@@ -22,6 +22,8 @@ from faasd_py.daemon.daemon import Daemon, Sockets
 from faasd_py.daemon.lock import locked
 from faasd_py.daemon.notify import Notifier
 from faasd_py.daemon.sockets import inherit, open_listeners
+from faasd_py.deploy.namespaces import Namespaces, open_namespaces
+from faasd_py.deploy.secrets import Secrets
 from faasd_py.hookspecs import QueueSite
 from faasd_py.observe import log
 from faasd_py.observe.events import Events
@@ -88,6 +90,8 @@ async def _rooms(
     site = _queue_site(config)
     spool = Spool(site.spool)
     metrics, events = Metrics(), Events()
+    namespaces = _namespaces(config)
+    secrets = Secrets(namespaces, _secrets(config))
     for name, observer in loaded.observers:
         events.subscribe(observer, name)
     async with (
@@ -96,7 +100,7 @@ async def _rooms(
             {name: mode.open for name, mode in loaded.modes.items()},
             namespace=config.gateway.namespace,
             directory=_directory(Path(config.state.runtime_directory) / "functions"),
-            secrets=_secrets(config),
+            secrets=secrets.directory(config.gateway.namespace),
             log_for=FunctionLogger,
             meter_for=metrics.meter,
             machinery=machinery,
@@ -114,6 +118,8 @@ async def _rooms(
             metrics=metrics,
             events=events,
             notifier=notifier,
+            namespaces=namespaces,
+            secrets=secrets,
         )
 
 
@@ -122,6 +128,14 @@ def _queue_site(config: Config) -> QueueSite:
     return QueueSite(
         settings=config.queue, directory=_directory(state / "queue"), spool=_directory(state / "spool")
     )
+
+
+def _namespaces(config: Config) -> Namespaces:
+    directory = _directory(Path(config.state.directory) / "namespaces")
+    try:
+        return open_namespaces(directory, config.gateway.namespace)
+    except OSError as error:
+        raise BootError(f"{directory}: cannot be read: {error.strerror}") from error
 
 
 def _secrets(config: Config) -> Path:

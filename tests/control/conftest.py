@@ -14,6 +14,8 @@ from faasd_py.config import Config, FunctionSettings
 from faasd_py.control.serve import serve_control
 from faasd_py.core.call import Call
 from faasd_py.core.lifecycle import TABLE, Move, State
+from faasd_py.deploy.namespaces import open_namespaces
+from faasd_py.deploy.secrets import Secrets
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Capabilities, LaneStats, QueueStats, Record
 from faasd_py.runtime.contract import Replicas
@@ -148,8 +150,11 @@ def function(name, metrics, **settings):
 class FakeHouse:
     """What the control plane sees of the daemon."""
 
-    def __init__(self):
+    def __init__(self, state):
         self.config = Config()
+        self.namespaces = open_namespaces(state / "namespaces", "openfaas-fn")
+        (state / "secrets").mkdir()
+        self.secrets = Secrets(self.namespaces, state / "secrets")
         self.queue = Books()
         self.workers = Hands()
         self.metrics = Metrics()
@@ -201,8 +206,8 @@ async def exchange(path, method, target, body=None):
 
 
 @pytest.fixture
-def daemon():
-    return FakeHouse()
+def daemon(tmp_path_factory):
+    return FakeHouse(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture

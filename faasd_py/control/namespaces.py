@@ -1,0 +1,66 @@
+"""`/system/namespaces` and `/system/namespace/NAME`, in the plural as well (OpenFaaS wire contract §1.3, §1.4)."""
+
+from __future__ import annotations
+
+import msgspec
+from quart import Response
+from quart_trio import QuartTrio
+
+from faasd_py.control.bare_app import empty_answer
+from faasd_py.control.daemon import Daemon
+from faasd_py.control.detached import detached
+from faasd_py.control.incoming import incoming
+from faasd_py.control.problems import json_answer
+from faasd_py.control.refused import Refused
+from faasd_py.deploy.namespaces import Namespace
+
+
+def add_namespaces(app: QuartTrio, daemon: Daemon) -> None:
+    """The routes."""
+    _listing(app, daemon)
+    for base in ("/system/namespace/", "/system/namespaces/"):
+        _each(app, daemon, base)
+
+
+def _listing(app: QuartTrio, daemon: Daemon) -> None:
+    @app.get("/system/namespaces")
+    async def list_namespaces() -> Response:
+        return json_answer(daemon.namespaces.names())
+
+
+def _each(app: QuartTrio, daemon: Daemon, base: str) -> None:
+    async def create() -> Response:
+        new = await incoming(Namespace)
+        await detached(app, lambda: daemon.namespaces.create(new))
+        return empty_answer(201)
+
+    async def show(name: str) -> Response:
+        return json_answer(daemon.namespaces.get(name))
+
+    async def update(name: str) -> Response:
+        new = _named(await incoming(Namespace), name)
+        await detached(app, lambda: daemon.namespaces.update(new))
+        return empty_answer(202)
+
+    async def remove(name: str) -> Response:
+        _named(await incoming(Namespace), name)
+        await detached(app, lambda: daemon.namespaces.remove(name, lambda name: _in_use(daemon, name)))
+        return empty_answer(202)
+
+    for method, path, view in (
+        ("POST", base, create), ("GET", f"{base}<name>", show),
+        ("PUT", f"{base}<name>", update), ("DELETE", f"{base}<name>", remove),
+    ):  # fmt: skip
+        app.add_url_rule(path, f"{method} {path}", view, methods=[method], strict_slashes=False)
+
+
+def _named(given: Namespace, name: str) -> Namespace:
+    """The body's name may be left out, but not be another one than the path's."""
+    if given.name and given.name != name:
+        raise Refused(400, f"the body names namespace {given.name[:80]!r}, the path {name[:80]!r}")
+    return msgspec.structs.replace(given, name=name)
+
+
+def _in_use(daemon: Daemon, name: str) -> str | None:
+    functions = [function.name for function in daemon.registry.functions() if function.namespace == name]
+    return f"namespace {name} has functions: {', '.join(functions[:5])}" if functions else None

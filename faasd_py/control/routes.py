@@ -1,0 +1,17 @@
+"""The routes that both sockets have: the door's (with authentication) and the command line's (guarded by the file system)."""
+
+from __future__ import annotations
+
+from quart_trio import QuartTrio
+
+from faasd_py.control.daemon import Daemon
+from faasd_py.control.namespaces import add_namespaces
+from faasd_py.control.problems import add_problems
+from faasd_py.control.secrets import add_secrets
+
+
+def add_all(app: QuartTrio, daemon: Daemon) -> None:
+    """Each topic is a module with its own `add_…`."""
+    add_problems(app)
+    add_namespaces(app, daemon)
+    add_secrets(app, daemon)
