@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -179,6 +180,28 @@ class Daemon:
         """One request to the door, and its answer."""
         return ask(self.port, method, target, body, headers, timeout=timeout)
 
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """User and password that the daemon made for itself at its first start (with `auth={"enabled": True}`)."""
+        files = [self.state / "auth" / name for name in ("basic-auth-user", "basic-auth-password")]
+        user, password = (path.read_text().strip() for path in files)
+        return user, password
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header that goes with `credentials`; none when the daemon has none."""
+        if not (self.state / "auth" / "basic-auth-password").exists():
+            return {}
+        return {"Authorization": "Basic " + base64.b64encode(":".join(self.credentials).encode()).decode()}
+
+    def system(
+        self, method: str, target: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One request of an operator's through the door, `/system/…`: with the credentials, and a body that is no bytes as JSON."""
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        return self.ask(method, target, body, self.authorization | dict(headers or {}))
+
     def put(self, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> str:
         """Put an asynchronous call to `NAME/path`; its id. It must be accepted."""
         answer = self.ask("POST", f"/async-function/{target}", body, headers or {})
@@ -243,7 +266,8 @@ class Daemon:
     def spooled(self) -> list[Path]:
         """The files in the state directory that are not the store itself: large bodies."""
         store = (".sqlite", ".sqlite-wal", ".sqlite-shm", "lock", "reserve")
-        return [path for path in self.state.rglob("*") if path.is_file() and not path.name.endswith(store)]
+        kept = [path for path in self.state.rglob("*") if path.is_file() and not path.name.endswith(store)]
+        return [path for path in kept if path.parent.name != "auth"]
 
 
 @contextmanager
