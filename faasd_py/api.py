@@ -21,6 +21,7 @@ from faasd_py.core.outcome import CRASHED, Attempt, Outcome, Verdict
 from faasd_py.hookspecs import (
     API_VERSION,
     ClaimLane,
+    OpenShared,
     QueueSite,
     RegisterQueue,
     RegisterRuntime,
@@ -68,6 +69,7 @@ __all__ = [
     "Lease",
     "Move",
     "OpenRuntime",
+    "OpenShared",
     "Outcome",
     "PluginError",
     "Queue",

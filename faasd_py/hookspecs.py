@@ -46,8 +46,14 @@ class RuntimeSite(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Path
     log: Any
     machinery: Any = None
+    options: Mapping[str, Any] = {}
+    """`[runtimes.NAME]` of the plug-in that registered the mode, as it is."""
+    shared: Any = None
+    """What the mode's `open_shared` gave: one for all functions of the daemon."""
 
 
+OpenShared = Callable[[Mapping[str, Any], Path], AbstractAsyncContextManager[Any]]
+"""Called with `[runtimes.NAME]` and a directory that is the plug-in's own and survives; entered once, at the start."""
 ClaimLane = Callable[[str, bool], bool]
 """Asked with a lane that has calls, and whether this daemon has a function for it. True: the service sees to it, and
 the daemon's workers leave the lane alone until `queue.leave(lane)`."""
@@ -87,7 +93,10 @@ class RegisterRuntime(Protocol):
     """Offer a runtime under the name that `mode` uses."""
 
     def __call__(
-        self, mode: str, open_runtime: Callable[[RuntimeSite], AbstractAsyncContextManager[Any]]
+        self,
+        mode: str,
+        open_runtime: Callable[[RuntimeSite], AbstractAsyncContextManager[Any]],
+        open_shared: OpenShared | None = None,
     ) -> None:
         """Raises PluginError when the mode is taken."""
 
@@ -106,7 +115,11 @@ def faasd_py_register_queues(register: RegisterQueue) -> None:
 
 @hookspec
 def faasd_py_register_runtimes(register: RegisterRuntime) -> None:
-    """Call `register(mode, open_runtime)` for each mode; the runtime keeps `runtime.contract.Runtime`."""
+    """Call `register(mode, open_runtime)` for each mode; the runtime keeps `runtime.contract.Runtime`.
+
+    What all functions of a mode share is opened by `register(mode, open_runtime, open_shared)`: before the functions, and
+    closed after them. What it raises at the start ends the daemon; a `ConfigError` or `PluginError` as one sentence.
+    """
 
 
 @hookspec

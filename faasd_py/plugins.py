@@ -21,7 +21,7 @@ import pluggy
 from faasd_py import hookspecs
 from faasd_py.config import Config, FunctionSettings
 from faasd_py.core.errors import PluginError
-from faasd_py.hookspecs import API_VERSION, PROJECT, QueueSite, RuntimeSite
+from faasd_py.hookspecs import API_VERSION, PROJECT, OpenShared, QueueSite, RuntimeSite
 from faasd_py.queue.contract import Capabilities, Queue
 from faasd_py.runtime.contract import OpenRuntime
 from faasd_py.runtime.function import mode_of
@@ -54,6 +54,7 @@ class Mode(msgspec.Struct, frozen=True):
 
     plugin: str
     open: Callable[[RuntimeSite], OpenRuntime]
+    open_shared: OpenShared | None = None
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -92,6 +93,18 @@ class Plugins(msgspec.Struct, frozen=True):
             if name not in self.services:
                 raise PluginError(
                     f"services.{name}: no plug-in named in plugins = [...] registers a service of that name"
+                )
+
+    def check_runtimes(self, names: Iterable[str]) -> None:
+        """Every plug-in that has a table in `[runtimes]` registers a mode.
+
+        Raises:
+            PluginError: naming the table.
+        """
+        for name in names:
+            if name not in {mode.plugin for mode in self.modes.values()}:
+                raise PluginError(
+                    f"runtimes.{name}: no plug-in of that name in plugins = [...] registers a mode"
                 )
 
     def check_modes(self, functions: Mapping[str, FunctionSettings]) -> None:
@@ -217,10 +230,12 @@ def _queue_register(queues: dict[str, Backend], plugin: str) -> hookspecs.Regist
 
 
 def _mode_register(modes: dict[str, Mode], plugin: str) -> hookspecs.RegisterRuntime:
-    def register(mode: str, open_runtime: Callable[[RuntimeSite], OpenRuntime]) -> None:
+    def register(
+        mode: str, open_runtime: Callable[[RuntimeSite], OpenRuntime], open_shared: OpenShared | None = None
+    ) -> None:
         if taken := modes.get(mode):
             raise PluginError(f"plug-ins {taken.plugin!r} and {plugin!r} both register the mode {mode!r}")
-        modes[mode] = Mode(plugin, open_runtime)
+        modes[mode] = Mode(plugin, open_runtime, open_shared)
 
     return register
 

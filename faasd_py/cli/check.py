@@ -33,6 +33,7 @@ def _plugins(config: Config) -> Iterator[str]:
         loaded.queue(config)
         loaded.check_modes(config.functions)
         loaded.check_services(config.services)
+        loaded.check_runtimes(config.runtimes)
     except PluginError as error:
         yield str(error)
 

@@ -90,6 +90,8 @@ def _queue(config: Config) -> Broken:
         yield from _tried(f"plugins[{index}]", _check_word, plugin)
     for service in config.services:
         yield from _tried(f"services.{service}", _check_word, service)
+    for plugin in config.runtimes:
+        yield from _tried(f"runtimes.{plugin}", _check_word, plugin)
 
 
 def _callback(config: Config) -> Broken:

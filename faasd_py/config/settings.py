@@ -197,4 +197,6 @@ class Config(Table, frozen=True, kw_only=True):
     plugins: list[str] = []
     services: dict[str, dict[str, Any]] = {}
     """`[services.NAME]`: run the service of that name, with this table as its options."""
+    runtimes: dict[str, dict[str, Any]] = {}
+    """`[runtimes.NAME]`: options of the runtimes that the plug-in of that name registers."""
     functions: dict[str, FunctionSettings] = {}

@@ -50,7 +50,7 @@ from faasd_py.runtime.registry import Registry
 from faasd_py.worker.workers import Workers
 
 METRICS_PATHS: Final = frozenset({b"/metrics", b"/healthz"})
-AT_START_ONLY: Final = ("state", "plugins", "services", "metrics", "queue")
+AT_START_ONLY: Final = ("state", "plugins", "services", "runtimes", "metrics", "queue")
 """Tables whose changes wait for the next start."""
 AFTER_GRACE: Final = 30.0
 """Seconds that a stop may take when the grace is over: attempts end, the queue is flushed, functions stop."""

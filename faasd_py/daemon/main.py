@@ -20,6 +20,7 @@ from faasd_py.daemon import descriptors
 from faasd_py.daemon.credentials import link_credentials
 from faasd_py.daemon.daemon import Daemon, Sockets
 from faasd_py.daemon.lock import locked
+from faasd_py.daemon.modes import open_modes
 from faasd_py.daemon.notify import Notifier
 from faasd_py.daemon.sockets import inherit, open_listeners
 from faasd_py.deploy.namespaces import Namespaces, open_namespaces
@@ -46,6 +47,7 @@ def main(path: Path) -> int:
         loaded = plugins.load(config)
         loaded.check_modes(config.functions)
         loaded.check_services(config.services)
+        loaded.check_runtimes(config.runtimes)
         backend = loaded.queue(config)
         trio.run(_live, path, config, loaded, backend, strict_exception_groups=True)
     except (ConfigError, PluginError) as error:
@@ -56,7 +58,7 @@ def main(path: Path) -> int:
         known = _only(group)
         if known is None:
             raise
-        return _failed(known, 1)
+        return _failed(known, 2 if isinstance(known, (ConfigError, PluginError)) else 1)
     return 0
 
 
@@ -95,9 +97,10 @@ async def _rooms(
     for name, observer in loaded.observers:
         events.subscribe(observer, name)
     async with (
+        open_modes(loaded.modes, config) as modes,
         open_machinery() as machinery,
         open_registry(
-            {name: mode.open for name, mode in loaded.modes.items()},
+            modes,
             namespace=config.gateway.namespace,
             directory=_directory(Path(config.state.runtime_directory) / "functions"),
             secrets=secrets.directory(config.gateway.namespace),

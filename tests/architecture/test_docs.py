@@ -85,7 +85,7 @@ def test_what_stands_outside_of_tables():
     assert set(section("")) == {"plugins"}
     assert set(section("[gateway.tls]")) == {"tls", *TlsSettings.__struct_fields__}
     for field in Config.__struct_fields__:
-        title = f"{field}.NAME" if field in {"functions", "services"} else field
+        title = f"{field}.NAME" if field in {"functions", "services", "runtimes"} else field
         assert field == "plugins" or f"\n## [{title}]\n" in SETTINGS
 
 

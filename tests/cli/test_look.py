@@ -83,6 +83,8 @@ def test_check_looks_at_plug_ins_and_modes(cli, config):
     assert "functions.a: nothing here runs mode 'wasm'" in cli("check").err
     config.write_text("[services.bridge]\nurl = 'x'")
     assert "services.bridge: no plug-in" in cli("check").err
+    config.write_text("[runtimes.boxes]\nsocket = 'x'")
+    assert "runtimes.boxes: no plug-in" in cli("check").err
 
 
 def test_check_looks_at_files(cli, config, tmp_path):

@@ -174,6 +174,7 @@ def test_durations_that_cannot_be_zero(key):
         ("[queue]\nbackend = ''", "queue.backend: expected a word of small letters"),
         ("plugins = ['../x']", "plugins[0]: expected a word of small letters"),
         ("[services.'../x']", "services.../x: expected a word of small letters"),
+        ("[runtimes.'../x']", "runtimes.../x: expected a word of small letters"),
         ("[callback]\nsecrets = ['']", 'callback.secrets[0]: expected the path of a file, got ""'),
     ],
 )

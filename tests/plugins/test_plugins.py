@@ -116,6 +116,27 @@ def test_modes_and_services_must_be_there():
         loaded.check_services(["hub"])
 
 
+def test_a_table_of_options_needs_its_plug_in(install):
+    """`[runtimes.NAME]` names a plug-in that is loaded and registers a mode."""
+    install(
+        "boxes",
+        """
+        from faasd_py.api import hookimpl
+
+        @hookimpl
+        def faasd_py_register_runtimes(register):
+            register("box", None, open_shared=max)
+        """,
+    )
+    with pytest.raises(PluginError, match=r"runtimes\.boxes: no plug-in of that name in plugins"):
+        plugins.load(config()).check_runtimes(["boxes"])
+    loaded = plugins.load(config("boxes"))
+    loaded.check_runtimes(["boxes"])
+    assert loaded.modes["box"].open_shared is max
+    with pytest.raises(PluginError, match=r"runtimes\.box: "):
+        loaded.check_runtimes(["box"])
+
+
 def test_services_and_observers_are_collected(install):
     """A plug-in may run a task, and be told of events."""
     install(
