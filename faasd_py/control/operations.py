@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
+import msgspec
+
 from faasd_py.control.daemon import Function, Running
-from faasd_py.control.query import Selection
+from faasd_py.control.query import MAX_LIMIT, Selection
 from faasd_py.control.refused import Refused
 from faasd_py.control.views import Done, FunctionView
 from faasd_py.core.call import Call
@@ -14,6 +16,8 @@ from faasd_py.core.lifecycle import State
 from faasd_py.core.outcome import Outcome
 from faasd_py.queue.contract import Queue, Record
 
+SCAN: Final = 5 * MAX_LIMIT
+"""The calls that are looked at for one page, where the queue cannot select them."""
 _Found = TypeVar("_Found")
 _ABILITIES: Final = {
     "inspect": "this queue cannot show its calls",
@@ -23,10 +27,37 @@ _ABILITIES: Final = {
 }
 
 
-async def listing(queue: Queue, asked: Selection) -> Sequence[Record]:
-    """A page of records, newest first."""
+class Page(msgspec.Struct, frozen=True):
+    """Records, newest first; `next` is the `before` of the page after it, None on the last one."""
+
+    records: Sequence[Record]
+    next: str | None
+
+
+async def listing(queue: Queue, asked: Selection) -> Page:
+    """A page of records. One of a whole namespace may be short, and even empty, where there is a next one."""
     _needs(queue, "inspect")
-    return await queue.records(asked.which, asked.limit)
+    if asked.namespace is not None:
+        return await _listing_of_namespace(queue, asked, f".{asked.namespace}")
+    records = await queue.records(asked.which, asked.limit)
+    return Page(records, records[-1].id if len(records) == asked.limit else None)
+
+
+async def _listing_of_namespace(queue: Queue, asked: Selection, suffix: str) -> Page:
+    """Queues select by lane or not at all: look at no more than SCAN calls for one page."""
+    found: list[Record] = []
+    which = asked.which
+    for _ in range(SCAN // MAX_LIMIT):
+        records = await queue.records(which, MAX_LIMIT)
+        for record in records:
+            if record.lane.endswith(suffix) and not record.lane.startswith("callback:"):
+                found.append(record)
+                if len(found) == asked.limit:
+                    return Page(found, record.id)
+        if len(records) < MAX_LIMIT:
+            return Page(found, None)
+        which = msgspec.structs.replace(which, before=records[-1].id)
+    return Page(found, which.before)
 
 
 async def find(queue: Queue, call: str) -> Record:
@@ -89,17 +120,24 @@ async def forget(queue: Queue, call: str) -> Done:
 async def requeue_all(queue: Queue, asked: Selection) -> int:
     """Requeue dead calls that match; how many."""
     _needs(queue, "dead_letters")
+    _one_function(asked)
     return await queue.requeue_all(asked.which, asked.limit)
 
 
 async def purge(queue: Queue, asked: Selection) -> int:
     """Remove calls that match; how many. A filter must say which, for whatever waits would be lost too."""
     _needs(queue, "inspect")
+    _one_function(asked)
     if asked.which.state is None and asked.which.lane is None:
         raise Refused(400, "state: say which calls are to be purged, by state or by function")
     if asked.which.state is State.LEASED:
         raise Refused(400, "state: calls that run cannot be purged: cancel them first")
     return await queue.purge(asked.which, asked.limit)
+
+
+def _one_function(asked: Selection) -> None:
+    if asked.namespace is not None:
+        raise Refused(400, "namespace: name the function, too")
 
 
 def function_view(function: Function) -> FunctionView:

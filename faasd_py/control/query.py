@@ -16,10 +16,11 @@ STATES: Final = tuple(state.name.lower() for state in State)
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which calls, and how many at most."""
+    """Which calls, and how many at most; `namespace` is asked for only where no function is named."""
 
     which: Filter
     limit: int
+    namespace: str | None = None
 
 
 def read(query: Mapping[str, str], known: Collection[str], namespace: str, limit: int) -> Selection:
@@ -31,12 +32,16 @@ def read(query: Mapping[str, str], known: Collection[str], namespace: str, limit
     for key in query:
         if key not in known:
             raise ValueError(f"{key}: there is no such parameter here (there is {', '.join(known)})")
+    asked = _namespace(query.get("namespace"))
+    lane = _lane(query.get("function"), asked or namespace)
+    if lane is not None and asked is not None and not lane.endswith(f".{asked}"):
+        raise ValueError(f"namespace: {lane} is not in namespace {asked}")
     which = Filter(
-        lane=_lane(query.get("function"), namespace),
+        lane=lane,
         state=_state(query.get("state")),
         before=query.get("before") or None,
     )
-    return Selection(which, _limit(query.get("limit"), limit))
+    return Selection(which, _limit(query.get("limit"), limit), asked if lane is None else None)
 
 
 def _lane(function: str | None, namespace: str) -> str | None:
@@ -49,6 +54,15 @@ def _lane(function: str | None, namespace: str) -> str | None:
             f"function: expected NAME, NAME.NAMESPACE or callback:HOST:PORT, got {function[:80]!r}"
         )
     return names.full(function, namespace)
+
+
+def _namespace(namespace: str | None) -> str | None:
+    if not namespace:
+        return None
+    try:
+        return names.check(namespace)
+    except ValueError:
+        raise ValueError(f"namespace: expected a name, got {namespace[:80]!r}") from None
 
 
 def _state(state: str | None) -> State | None:

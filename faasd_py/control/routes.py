@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from quart_trio import QuartTrio
 
+from faasd_py.control.calls import add_calls
 from faasd_py.control.daemon import Daemon
 from faasd_py.control.namespaces import add_namespaces
 from faasd_py.control.problems import add_problems
+from faasd_py.control.queue import add_queue
 from faasd_py.control.secrets import add_secrets
 
 
@@ -15,3 +17,5 @@ def add_all(app: QuartTrio, daemon: Daemon) -> None:
     add_problems(app)
     add_namespaces(app, daemon)
     add_secrets(app, daemon)
+    add_calls(app, daemon)
+    add_queue(app, daemon)

@@ -58,9 +58,9 @@ def cli(capfd, config):
 
 
 @pytest.fixture
-def house(tmp_path) -> Iterator[FakeHouse]:
+def house(tmp_path, tmp_path_factory) -> Iterator[FakeHouse]:
     """The desk of a running daemon: `admin.sock` in `tmp_path`."""
-    made, ready, ends = FakeHouse(), threading.Event(), []
+    made, ready, ends = FakeHouse(tmp_path_factory.mktemp("state")), threading.Event(), []
 
     async def live():
         stop = trio.Event()

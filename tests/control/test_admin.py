@@ -96,7 +96,7 @@ async def test_filters(admin, daemon, query, count):
         ),
         (
             "/system/calls?staet=dead",
-            "staet: there is no such parameter here (there is state, function, limit, before)",
+            "staet: there is no such parameter here (there is state, function, namespace, limit, before)",
         ),
     ],
 )
@@ -482,7 +482,7 @@ async def test_wrong_methods(admin, method, target):
 async def test_strange_ids(admin, daemon):
     """Ids with spaces, slashes and control characters are unknown calls or unknown routes, never a 500."""
     daemon.queue.add()
-    for text in ("%00", "%20", "..%2f", "a%2fb", "%ff%fe", "x" * 5000, "%0d%0aX-A:%20b"):
+    for text in ("%00", "%20", "..%2f", "a%2fb", "%ff%fe", "x" * 1000, "%0d%0aX-A:%20b"):
         answer = await admin("GET", f"/system/calls/{text}")
         assert answer.status == 404
         assert "x-a" not in answer.headers

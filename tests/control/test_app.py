@@ -30,11 +30,11 @@ async def test_known_routes_by_other_methods(ask, method, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/healthz/", "/healthz/x", "/system/calls", "/%00", "/static/x", "/*"]
+    "path", ["/", "/nothing", "/healthz/", "/healthz/x", "/system/call", "/%00", "/static/x", "/*"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 async def test_unknown_routes(ask, method, path):
-    """404 with OpenFaaS' line; the admin API is not behind the door."""
+    """404 with OpenFaaS' line."""
     answer = await ask(method, path)
     assert (answer.status, answer.body) == (404, b"404 page not found\n")
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -80,7 +80,7 @@ def test_what_is_read_at_start_only_waits_for_it(tmp_path):
         assert daemon.ask("POST", "/function/cat.prod", b"x").body == b"x"
 
 
-@pytest.mark.parametrize("path", ["/system/functions", "/system/calls", "/ui/", "/ui"])
+@pytest.mark.parametrize("path", ["/system/functions", "/ui/", "/ui"])
 def test_what_is_not_served_yet_is_404(tmp_path, path):
     """With and without [auth]: the gateway never leads to the command line's API."""
     with running(tmp_path, {}, auth={"enabled": True}) as daemon:
