@@ -42,7 +42,7 @@ def _functions(config: Config) -> Iterator[str]:
     """Programs, directories, URLs and secrets; the same rules by which a function is opened."""
     from faasd_py import plugins
     from faasd_py.runtime.function import mode_of
-    from faasd_py.runtime.registry import problems
+    from faasd_py.runtime.problems import problems
 
     try:
         modes = {name: mode.open for name, mode in plugins.load(config).modes.items()}

@@ -103,7 +103,7 @@ async def _rooms(
             modes,
             namespace=config.gateway.namespace,
             directory=_directory(Path(config.state.runtime_directory) / "functions"),
-            secrets=secrets.directory(config.gateway.namespace),
+            secrets=secrets.directory,
             log_for=FunctionLogger,
             meter_for=metrics.meter,
             machinery=machinery,

@@ -10,6 +10,7 @@ from faasd_py.config import FunctionSettings
 from faasd_py.core.errors import FunctionUnavailable
 from faasd_py.observe.meter import Meter
 from faasd_py.runtime.contract import Invocation, Replicas, Reply, Runtime
+from faasd_py.runtime.wanted import DEPLOYED, Wanted
 
 _TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\n"
 KILLED: Final = (408, _TEXT + b"X-OpenFaaS-Internal: classic-watchdog\r\n", b"Killed process.\n")
@@ -21,35 +22,47 @@ class Function:
     """A name, its settings, and the runtime that serves it now.
 
     `inflight` are the synchronous calls that run, counted by the gateway; `timeout_answer` is status, headers and body
-    for one that took too long. `trouble` says why it cannot be called at present, None when it can.
+    for one that took too long. `trouble` says why it cannot be called at present, None when it can. `origin` is `config`
+    or `deployed`, `deployment` is as it was sent (None for a function of config.toml's), `created_at` is in seconds
+    since 1970, `scaled` is how many replicas somebody asked for, None when nobody did.
     """
 
     __slots__ = (
-        "inflight", "label", "meter", "mode", "name", "namespace", "runtime", "settings", "timeout_answer", "trouble",
+        "created_at", "deployment", "inflight", "label", "meter", "mode", "name", "namespace", "origin", "runtime",
+        "scaled", "settings", "timeout_answer", "trouble",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        name: str,
-        namespace: str,
-        mode: str,
-        settings: FunctionSettings,
-        meter: Meter,
-        opened: trio.Event,
-    ) -> None:
-        self.name = name
-        self.namespace = namespace
-        self.label = f"{name}.{namespace}"
-        self.mode = mode
-        self.settings = settings
+    def __init__(self, wanted: Wanted, meter: Meter, opened: trio.Event) -> None:
+        self.name = wanted.name
+        self.namespace = wanted.namespace
+        self.label = wanted.label
+        self.mode = mode_of(wanted.settings)
+        self.settings = wanted.settings
+        self.origin = wanted.origin
+        self.deployment = wanted.deployment
+        self.created_at = wanted.created_at
+        self.scaled = wanted.replicas
         self.runtime: Runtime = Opening(self, opened)
         self.meter = meter
         self.inflight = 0
         self.trouble: str | None = None
-        self.timeout_answer = KILLED if mode == "fork" else TIMED_OUT
+        self.timeout_answer = KILLED if self.mode == "fork" else TIMED_OUT
 
     def __repr__(self) -> str:
         return f"<Function {self.label} {self.mode}{f': {self.trouble}' if self.trouble else ''}>"
+
+    def scale(self) -> None:
+        """Tell the runtime how many replicas are asked for, if it can be told."""
+        told = getattr(self.runtime, "scale", None)
+        if self.scaled is not None and told is not None:
+            told(self.scaled)
+
+    def said(self, sentence: str) -> str:
+        """A runtime's sentence, which begins with a key of config.toml: a deployed function has no place there."""
+        place = f"functions.{self.name}"
+        if self.origin != DEPLOYED or not sentence.startswith((f"{place}.", f"{place}:")):
+            return sentence
+        return f"function {self.label}: {sentence.removeprefix(place).lstrip('.: ')}"
 
 
 class Unavailable:

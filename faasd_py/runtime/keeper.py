@@ -37,6 +37,7 @@ class Keeper:
         open_runtime: Callable[[], AbstractAsyncContextManager[Runtime]],
         opened: trio.Event,
         after: Keeper | None = None,
+        refused: str = "",
     ) -> None:
         self.function = function
         self.settings = settings
@@ -44,6 +45,8 @@ class Keeper:
         self.opened = opened
         self.closed = trio.Event()
         self.after = after
+        self.refused = refused
+        """Why it is never opened; empty when it is."""
         self._directory = directory
         self._open = open_runtime
         self._closing = trio.Event()
@@ -76,27 +79,31 @@ class Keeper:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             async with self._open() as runtime:
                 function.runtime, function.trouble, opened = runtime, None, True
+                function.scale()
                 self.opened.set()
                 await self._closing.wait()
         except FaasdError as error:
             self._failed(str(error))
-            log.error("%s cannot be called: %s", function.label, error)  # noqa: TRY400 - a sentence says it all
+            log.error("%s cannot be called: %s", function.label, function.trouble)  # noqa: TRY400 - a sentence says it all
         except Exception as error:  # a plug-in's failure is its function's, not the daemon's
             self._failed(f"{type(error).__name__}: {error}")
             log.exception("%s cannot be called", function.label)
         return opened
 
     def _failed(self, reason: str) -> None:
+        reason = self.function.said(reason)
         self.function.runtime = Unavailable(reason)
         self.function.trouble = reason
         self.opened.set()
 
-    async def settled(self, *, answering: bool) -> None:
-        """Returns when it is open or in trouble, and answers if `answering`; or when start_timeout has passed."""
+    async def settled(self, *, answering: bool) -> bool:
+        """Whether it is open, and answers if `answering`, or is in trouble; False when start_timeout passed before."""
         with trio.move_on_after(self.settings.start_timeout):
             await self.opened.wait()
             while answering and self.function.trouble is None and not _answers(self.function.runtime):  # noqa: ASYNC110 - plug-ins only tell
                 await trio.sleep(_POLL)
+            return True
+        return False
 
 
 def _answers(runtime: Runtime) -> bool:

@@ -1,9 +1,11 @@
-"""All functions: found by name in one look-up, exchanged as a whole by `apply`."""
+"""All functions: found by name in one look-up, config.toml's exchanged as a whole by `apply`, others one by one."""
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import count
@@ -14,27 +16,33 @@ import msgspec
 import trio
 
 from faasd_py.config import FunctionSettings
+from faasd_py.core import names
 from faasd_py.core.annotations import annotated
-from faasd_py.core.errors import ConfigError
+from faasd_py.core.errors import BadRequest, ConfigError
 from faasd_py.hookspecs import RuntimeSite
 from faasd_py.observe.meter import Meter
-from faasd_py.runtime import program, service, upstream
 from faasd_py.runtime.contract import FunctionLog, Runtime
-from faasd_py.runtime.function import Function, mode_of
+from faasd_py.runtime.function import Function
 from faasd_py.runtime.keeper import Keeper
 from faasd_py.runtime.nursery import open_nursery
+from faasd_py.runtime.problems import no_mode, problems
+from faasd_py.runtime.turns import Turns
+from faasd_py.runtime.wanted import Wanted
 
+log: Final = logging.getLogger("faasd_py.runtime")
 OpenMode = Callable[[RuntimeSite], AbstractAsyncContextManager[Runtime]]
 _NOT_THE_RUNTIMES: Final = (
     "exec_timeout", "max_inflight", "ordered", "labels", "annotations", "retry", "rate",
 )  # fmt: skip
 """Settings that gateway and workers read: a change of them leaves the running processes alone."""
-_COMMANDS: Final = frozenset({"fork", "stream", "http"})
-"""The built-in modes that run `command`; a plug-in's own rules are its own."""
 
 
 class Registry:
-    """The functions of a daemon; `open_registry` makes it."""
+    """The functions of a daemon; `open_registry` makes it.
+
+    They come from two layers: config.toml's, and what is deployed over the REST API. Of two with the same label
+    config.toml's is in force; the deployed one comes back when config.toml drops it.
+    """
 
     def __init__(
         self,
@@ -43,24 +51,29 @@ class Registry:
         *,
         namespace: str,
         directory: Path,
-        secrets: Path,
+        secrets: Callable[[str], Path],
         log_for: Callable[[str], FunctionLog],
         meter_for: Callable[[str], Meter],
         machinery: Any,
+        clock: Callable[[], float],
     ) -> None:
+        self.namespace = namespace
+        """The one of functions that are called without one, and of config.toml's."""
+        self.modes = modes
         self._nursery = nursery
-        self._modes = modes
-        self._namespace = namespace
         self._directory = directory
         self._secrets = secrets
         self._log_for = log_for
         self._meter_for = meter_for
         self._machinery = machinery
+        self._clock = clock
+        self._configured: dict[str, Wanted] = {}
+        self._deployed: dict[str, Wanted] = {}
         self._keepers: dict[str, Keeper] = {}
         self._by_key: dict[bytes, Function] = {}
-        self._by_label: dict[str, Function] = {}
         self._numbers = count(1)
-        self._turn = trio.Lock()
+        self._applying = trio.Lock()
+        self._turns = Turns()
 
     def get(self, key: bytes) -> Function | None:
         """The function called `NAME` or `NAME.NAMESPACE`."""
@@ -68,118 +81,235 @@ class Registry:
 
     def lane(self, label: str) -> Function | None:
         """The function whose label is `NAME.NAMESPACE`."""
-        return self._by_label.get(label)
+        keeper = self._keepers.get(label)
+        return None if keeper is None else keeper.function
 
     def functions(self) -> list[Function]:
-        """All, by name."""
-        return sorted(self._by_label.values(), key=lambda function: function.label)
+        """All, by label."""
+        return [self._keepers[label].function for label in sorted(self._keepers)]
+
+    def deployments(self) -> list[Wanted]:
+        """All that are deployed, by label, also those whose place config.toml has taken."""
+        return [self._deployed[label] for label in sorted(self._deployed)]
+
+    def configured(self, label: str) -> bool:
+        """Whether config.toml has it."""
+        return label in self._configured
+
+    def deployed(self, label: str) -> Wanted | None:
+        """What is deployed under this label, in force or not."""
+        return self._deployed.get(label)
 
     def problems(self, functions: Mapping[str, FunctionSettings] | None = None) -> list[str]:
         """What would keep functions from being opened, a sentence each; those in force unless others are given."""
         if functions is None:
-            functions = {function.name: function.settings for function in self.functions()}
-        found = (problems(name, settings, self._modes, self._secrets) for name, settings in functions.items())
+            return [sentence for function in self.functions() for sentence in self._problems_of(function)]
+        secrets = self._secrets(self.namespace)
+        found = (problems(name, settings, self.modes, secrets) for name, settings in functions.items())
         return [problem for each in found for problem in each]
 
-    async def apply(self, functions: Mapping[str, FunctionSettings]) -> None:
-        """Make these the functions.
+    def _problems_of(self, function: Function) -> list[str]:
+        secrets = self._secrets(function.namespace)
+        found = problems(function.name, function.settings, self.modes, secrets)
+        return [function.said(sentence) for sentence in found]
+
+    async def apply(
+        self,
+        functions: Mapping[str, FunctionSettings],
+        refit: Callable[[Wanted], Wanted] | None = None,
+    ) -> None:
+        """Make these config.toml's functions; `refit` says what becomes of each deployed one.
 
         New and changed ones are opened first, and a changed one must answer (or fail to, within start_timeout) before it
         takes over; what is replaced or removed finishes its calls in the background. One that cannot be opened is kept,
         answers every call with the reason, and is tried again.
         """
-        functions = {name: _in_force(settings) for name, settings in functions.items()}
-        async with self._turn:
-            keepers = dict(self._keepers)
-            for name in keepers.keys() - functions.keys():
-                del keepers[name]
-            fresh = [name for name, settings in functions.items() if self._changed(name, settings)]
-            for name in fresh:
-                keepers[name] = self._keep(name, functions[name])
-            await self._wait_for(keepers, fresh)
-            for name, settings in functions.items():
-                keepers[name].function.settings = settings
-            self._put(keepers)
+        async with self._applying:
+            new = {wanted.label: wanted for wanted in map(self._configure, functions.items())}
+            labels = self._configured.keys() | new.keys() | (self._deployed.keys() if refit else set())
+            async with self._turns.of(labels):
+                deployed = {label: self._refitted(label, refit) for label in labels & self._deployed.keys()}
+                await self._exchange({label: new.get(label) or deployed.get(label) for label in labels})
+                self._configured = new
+                self._deployed |= deployed
+                self._say_shadowed()
 
-    def _changed(self, name: str, settings: FunctionSettings) -> bool:
-        keeper = self._keepers.get(name)
-        if keeper is None:
+    async def restore(self, deployments: Iterable[Wanted]) -> None:
+        """Put what was deployed in an earlier life behind config.toml's functions, as `apply` does."""
+        async with self._applying:
+            found = {wanted.label: wanted for wanted in map(_in_force, deployments)}
+            async with self._turns.of(found):
+                self._deployed = found
+                await self._exchange(
+                    {label: wanted for label, wanted in found.items() if label not in self._configured}
+                )
+                self._say_shadowed()
+
+    def turn(self, label: str) -> AbstractAsyncContextManager[None]:
+        """The right to change what is deployed under this label: nobody else does meanwhile."""
+        return self._turns.of([label])
+
+    async def deploy(self, wanted: Wanted, store: Callable[[], Awaitable[None]]) -> None:
+        """Deploy a function, or replace the deployed one; called by whoever has its turn.
+
+        It is opened and must answer within start_timeout; then `store` is called, and then it takes over. When either
+        fails, all is as it was. One that needs the fixed port of the old one takes over before it is opened.
+
+        Raises:
+            BadRequest: it cannot be run; the sentence names the function.
+        """
+        wanted = _in_force(wanted)
+        keeper = self._keep(wanted)
+        try:
+            if keeper.after is None:
+                await _proved(keeper)
+            with trio.CancelScope(shield=True):
+                await store()
+                self._deployed[wanted.label] = wanted
+                self._put({wanted.label: keeper})
+        except BaseException:
+            keeper.close()
+            raise
+
+    async def remove(self, label: str, store: Callable[[], Awaitable[None]]) -> None:
+        """Take away what is deployed under this label, after `store`; its calls finish. Called in its turn."""
+        with trio.CancelScope(shield=True):
+            await store()
+            del self._deployed[label]
+            if label not in self._configured:
+                self._put({label: None})
+
+    def scale(self, label: str, replicas: int) -> None:
+        """Ask for so many replicas from now on, also after it is replaced. Called in its turn."""
+        if label in self._deployed:
+            self._deployed[label] = msgspec.structs.replace(self._deployed[label], replicas=replicas)
+        function = self._keepers[label].function
+        function.scaled = replicas
+        function.scale()
+
+    def _configure(self, one: tuple[str, FunctionSettings]) -> Wanted:
+        name, settings = one
+        old = self._configured.get(f"{name}.{self.namespace}")
+        created_at = old.created_at if old else self._clock()
+        wanted = Wanted(name=name, namespace=self.namespace, settings=settings, created_at=created_at)
+        return _in_force(wanted)
+
+    def _refitted(self, label: str, refit: Callable[[Wanted], Wanted] | None) -> Wanted:
+        wanted = self._deployed[label]
+        return wanted if refit is None else _in_force(refit(wanted))
+
+    def _say_shadowed(self) -> None:
+        for label in sorted(self._configured.keys() & self._deployed.keys()):
+            log.warning("%s is deployed, but config.toml has it, too: config.toml's is in force", label)
+
+    async def _exchange(self, targets: Mapping[str, Wanted | None]) -> None:
+        """From what there is to these, None for none: opened first, then exchanged all at once."""
+        fresh = {
+            label: self._keep(wanted) for label, wanted in targets.items() if wanted and self._changed(wanted)
+        }
+        await self._wait_for(fresh)
+        for label, wanted in targets.items():
+            if wanted is not None and label not in fresh:
+                self._keepers[label].function.settings = wanted.settings
+        self._put({**fresh, **{label: None for label, wanted in targets.items() if wanted is None}})
+
+    def _changed(self, wanted: Wanted) -> bool:
+        keeper = self._keepers.get(wanted.label)
+        if keeper is None or keeper.function.deployment != wanted.deployment:
             return True
         same = {key: getattr(keeper.settings, key) for key in _NOT_THE_RUNTIMES}
-        return msgspec.structs.replace(settings, **same) != keeper.settings
+        return (
+            msgspec.structs.replace(wanted.settings, **same) != keeper.settings
+            or wanted.trouble != keeper.refused
+        )
 
-    def _keep(self, name: str, settings: FunctionSettings) -> Keeper:
-        label = f"{name}.{self._namespace}"
+    def _keep(self, wanted: Wanted) -> Keeper:
         directory = self._directory / str(next(self._numbers))  # short: a socket's path has at most 107 bytes
         site = RuntimeSite(
-            name=name,
-            namespace=self._namespace,
-            settings=settings,
+            name=wanted.name,
+            namespace=wanted.namespace,
+            settings=wanted.settings,
             directory=directory,
-            secrets=self._secrets,
-            log=self._log_for(label),
+            secrets=self._secrets(wanted.namespace),
+            log=self._log_for(wanted.label),
             machinery=self._machinery,
         )
-        mode, opened = mode_of(settings), trio.Event()
-        function = Function(name, self._namespace, mode, settings, self._meter_for(label), opened)
-        after = self._keepers.get(name) if settings.port else None
-        keeper = Keeper(function, settings, directory, partial(self._open, mode, site), opened, after)
+        opened, old = trio.Event(), self._keepers.get(wanted.label)
+        function = Function(wanted, self._meter_for(wanted.label), opened)
+        if function.scaled is None and old is not None:
+            function.scaled = old.function.scaled
+        after = old if wanted.settings.port else None
+        open_it = partial(self._open, function.mode, site, wanted.trouble)
+        keeper = Keeper(function, wanted.settings, directory, open_it, opened, after, wanted.trouble)
         self._nursery.start_soon(keeper.run)
         return keeper
 
-    def _open(self, mode: str, site: RuntimeSite) -> AbstractAsyncContextManager[Runtime]:
-        if mode not in self._modes:
-            raise ConfigError(_no_mode(site.name, mode, self._modes))
-        return self._modes[mode](site)
+    def _open(self, mode: str, site: RuntimeSite, trouble: str) -> AbstractAsyncContextManager[Runtime]:
+        if trouble:
+            raise ConfigError(trouble)
+        if mode not in self.modes:
+            raise ConfigError(no_mode(site.name, mode, self.modes))
+        return self.modes[mode](site)
 
-    async def _wait_for(self, keepers: Mapping[str, Keeper], fresh: list[str]) -> None:
+    async def _wait_for(self, fresh: Mapping[str, Keeper]) -> None:
         try:
             async with open_nursery() as nursery:
-                for name in fresh:
-                    if keepers[name].after is None:
-                        nursery.start_soon(partial(keepers[name].settled, answering=name in self._keepers))
+                for label, keeper in fresh.items():
+                    if keeper.after is None:
+                        nursery.start_soon(partial(keeper.settled, answering=label in self._keepers))
         except BaseException:
-            for name in fresh:
-                keepers[name].close()
+            for keeper in fresh.values():
+                keeper.close()
             raise
 
-    def _put(self, keepers: dict[str, Keeper]) -> None:
-        """From here on these are found; others drain."""
-        old, self._keepers = self._keepers, keepers
-        found = [keeper.function for keeper in keepers.values()]
-        self._by_label = {function.label: function for function in found}
-        self._by_key = {function.label.encode(): function for function in found}
-        self._by_key |= {function.name.encode(): function for function in found}
-        for name, keeper in old.items():
-            if keepers.get(name) is not keeper:
-                keeper.close()
+    def _put(self, changes: Mapping[str, Keeper | None]) -> None:
+        """From here on these are found, None is not; what was there drains."""
+        for label, keeper in changes.items():
+            old = self._keepers.pop(label, None)
+            if keeper is not None:
+                self._keepers[label] = keeper
+            for key in self._keys(label):
+                self._by_key.pop(key, None)
+                if keeper is not None:
+                    self._by_key[key] = keeper.function
+            if old is not None:
+                old.close()
+
+    def _keys(self, label: str) -> Iterator[bytes]:
+        yield label.encode()
+        name, namespace = names.split(label)
+        if namespace == self.namespace:
+            yield name.encode()
 
     def close(self) -> None:
         """Every function drains; nothing is found any more."""
-        self._put({})
+        self._put(dict.fromkeys(self._keepers))
 
 
-def _in_force(settings: FunctionSettings) -> FunctionSettings:
-    """The settings with what OpenFaaS' annotations say over them."""
+async def _proved(keeper: Keeper) -> None:
+    """Returns when it answers.
+
+    Raises:
+        BadRequest: it cannot be opened, or does not answer within start_timeout.
+    """
+    function = keeper.function
+    settled = await keeper.settled(answering=True)
+    if function.trouble is not None:
+        place = "" if function.trouble.startswith("function ") else f"function {function.label}: "
+        raise BadRequest(f"{place}{function.trouble}")
+    if not settled:
+        raise BadRequest(
+            f"function {function.label}: it does not answer within {keeper.settings.start_timeout}"
+        )
+
+
+def _in_force(wanted: Wanted) -> Wanted:
+    """With what OpenFaaS' annotations say over the settings."""
+    settings = wanted.settings
     retry = annotated(settings.retry, settings.annotations)
-    return settings if retry is settings.retry else msgspec.structs.replace(settings, retry=retry)
-
-
-def problems(name: str, settings: FunctionSettings, modes: Mapping[str, Any], secrets: Path) -> Iterator[str]:
-    """What would keep a function from being opened, a sentence each, beginning with the key."""
-    mode = mode_of(settings)
-    if mode not in modes:
-        yield _no_mode(name, mode, modes)
-    if settings.command is not None and mode in _COMMANDS:
-        yield from program.problems(name, settings, secrets)
-    if mode == "http":
-        yield from service.problems(name, settings)
-    if settings.url is not None:
-        yield from upstream.problems(name, settings)
-
-
-def _no_mode(name: str, mode: str, modes: Mapping[str, Any]) -> str:
-    return f"functions.{name}.mode: there is no mode {mode!r}; there are {', '.join(sorted(modes))}"
+    if retry is settings.retry:
+        return wanted
+    return msgspec.structs.replace(wanted, settings=msgspec.structs.replace(settings, retry=retry))
 
 
 @asynccontextmanager
@@ -188,21 +318,22 @@ async def open_registry(
     *,
     namespace: str,
     directory: Path,
-    secrets: Path,
+    secrets: Callable[[str], Path],
     log_for: Callable[[str], FunctionLog],
     meter_for: Callable[[str], Meter],
     machinery: Any = None,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Registry]:
     """An empty registry. When the block ends, running calls finish and every function is stopped.
 
-    `directory` is the registry's own: what a crash left in it is removed.
+    `directory` is the registry's own: what a crash left in it is removed. `secrets` says where a namespace's lie.
     """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(mode=0o700, parents=True)  # noqa: ASYNC240 - once, at the start
     async with open_nursery() as nursery:
         registry = Registry(
             nursery, modes, namespace=namespace, directory=directory, secrets=secrets,
-            log_for=log_for, meter_for=meter_for, machinery=machinery,
+            log_for=log_for, meter_for=meter_for, machinery=machinery, clock=clock,
         )  # fmt: skip
         try:
             yield registry

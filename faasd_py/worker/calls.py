@@ -44,6 +44,11 @@ CUT_STATUS: Final = 499
 class Functions(Protocol):
     """Where functions are found (`runtime.registry.Registry` is one)."""
 
+    @property
+    def namespace(self) -> str:
+        """The one that callers need not name."""
+        ...
+
     def lane(self, label: str) -> Function | None:
         """By `NAME.NAMESPACE`."""
         ...
@@ -73,7 +78,7 @@ class Calls:
         self.label = label
         self._bench = bench
         name, namespace = names.split(label)
-        self._caller_name = name if namespace == names.DEFAULT_NAMESPACE else label
+        self._caller_name = name if namespace == bench.registry.namespace else label
 
     @property
     def _function(self) -> Function | None:

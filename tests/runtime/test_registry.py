@@ -37,7 +37,7 @@ async def opened(tmp_path, machinery=None, modes=MODES):
         modes,
         namespace="openfaas-fn",
         directory=tmp_path / "functions",
-        secrets=tmp_path / "secrets",
+        secrets=lambda namespace: tmp_path / "secrets",
         log_for=lambda label: Log(),
         meter_for=lambda label: meters.setdefault(label, Meter(label)),
         machinery=machinery,

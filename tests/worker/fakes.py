@@ -204,6 +204,8 @@ class FakeFunction:
 class FakeRegistry:
     """Functions by label."""
 
+    namespace = "openfaas-fn"
+
     def __init__(self) -> None:
         self.functions: dict[str, FakeFunction] = {}
 
