@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from quart import Response
 from quart_trio import QuartTrio
@@ -10,9 +12,66 @@ from faasd_py.control.bare_app import empty_answer
 from faasd_py.control.daemon import Daemon
 from faasd_py.control.detached import detached
 from faasd_py.control.incoming import incoming
+from faasd_py.control.operation import Answer, Operation, refusals
 from faasd_py.control.problems import json_answer
 from faasd_py.control.refused import Refused
 from faasd_py.deploy.namespaces import Namespace
+
+
+def _operations(base: str, plural: str) -> tuple[Operation, ...]:
+    """Both spellings of the path are the same."""
+    named = f"{base}{{name}}"
+    return (
+        Operation(
+            method="POST",
+            path=base,
+            name=f"createNamespace{plural}",
+            about="Make a namespace; it must carry the label openfaas=1.",
+            scope="admin",
+            body=Namespace,
+            answers={201: Answer("It is made."), **refusals(400, 409, 500)},
+        ),
+        Operation(
+            method="GET",
+            path=named,
+            name=f"getNamespace{plural}",
+            about="A namespace with its labels and annotations.",
+            scope="read",
+            answers={200: Answer("The namespace.", Namespace), **refusals(404)},
+        ),
+        Operation(
+            method="PUT",
+            path=named,
+            name=f"updateNamespace{plural}",
+            about="Replace its labels and annotations.",
+            scope="admin",
+            body=Namespace,
+            answers={202: Answer("They are replaced."), **refusals(400, 404, 409, 500)},
+        ),
+        Operation(
+            method="DELETE",
+            path=named,
+            name=f"deleteNamespace{plural}",
+            about="Remove a namespace that has no functions, with its secrets.",
+            scope="admin",
+            body=Namespace,
+            answers={202: Answer("It is gone."), **refusals(400, 404, 409, 500)},
+        ),
+    )
+
+
+OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/system/namespaces",
+        name="listNamespaces",
+        about="The names of all namespaces, the default one first.",
+        scope="read",
+        answers={200: Answer("The names.", list[str])},
+    ),
+    *_operations("/system/namespace/", ""),
+    *_operations("/system/namespaces/", "Plural"),
+)
 
 
 def add_namespaces(app: QuartTrio, daemon: Daemon) -> None:

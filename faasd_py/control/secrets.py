@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from quart import Response, request
 from quart_trio import QuartTrio
@@ -10,6 +12,7 @@ from faasd_py.control.bare_app import empty_answer
 from faasd_py.control.daemon import Daemon
 from faasd_py.control.detached import detached
 from faasd_py.control.incoming import incoming, namespace_of
+from faasd_py.control.operation import NAMESPACE, Answer, Operation, refusals
 from faasd_py.control.problems import json_answer
 from faasd_py.control.refused import Refused
 
@@ -40,6 +43,49 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     namespace: str
+
+
+OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/system/secrets",
+        name="listSecrets",
+        about="The names of a namespace's secrets, never their values.",
+        scope="read",
+        parameters=(NAMESPACE,),
+        answers={200: Answer("The names.", list[SecretView]), **refusals(400)},
+    ),
+    Operation(
+        method="POST",
+        path="/system/secrets",
+        name="createSecret",
+        about="Keep a new secret.",
+        scope="admin",
+        parameters=(NAMESPACE,),
+        body=Secret,
+        answers={201: Answer("It is kept."), **refusals(400, 409, 500)},
+    ),
+    Operation(
+        method="PUT",
+        path="/system/secrets",
+        name="updateSecret",
+        about="Replace a secret.",
+        scope="admin",
+        parameters=(NAMESPACE,),
+        body=Secret,
+        answers={200: Answer("It is kept."), **refusals(400, 404, 409, 500)},
+    ),
+    Operation(
+        method="DELETE",
+        path="/system/secrets",
+        name="deleteSecret",
+        about="Remove a secret.",
+        scope="admin",
+        parameters=(NAMESPACE,),
+        body=Secret,
+        answers={202: Answer("It is gone."), **refusals(400, 404, 409, 500)},
+    ),
+)
 
 
 def add_secrets(app: QuartTrio, daemon: Daemon) -> None:
