@@ -6,11 +6,14 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from faasd_py.control.views import Problem
+
 Scope = Literal["open", "read", "admin"]
 Kind = Literal["string", "integer", "boolean"]
 TEXT: Final = "text/plain"
 """An answer that is one line of text."""
 JSON: Final = "application/json"
+BINARY: Final = "application/octet-stream"
 
 
 class Nothing(msgspec.Struct, frozen=True):
@@ -62,12 +65,17 @@ def refusals(*statuses: int) -> dict[int, Answer]:
     return {status: text(_REFUSALS[status]) for status in statuses}
 
 
+def problems(*statuses: int) -> dict[int, Answer]:
+    """`{"error": sentence}` for each of these statuses."""
+    return {status: Answer(_REFUSALS[status], Problem) for status in statuses}
+
+
 _REFUSALS: Final = {
-    400: "Not usable: the line says why.",
+    400: "Not usable: it says why.",
     404: "There is nothing of that name.",
-    409: "It cannot be done as things stand: the line says why.",
-    422: "It cannot be read: the line says why.",
-    500: "It failed here: the line says why.",
+    409: "It cannot be done as things stand: it says why.",
+    422: "It cannot be read: it says why.",
+    500: "It failed here: it says why.",
     501: "The configured queue cannot do that.",
-    503: "Not now: the line says why.",
+    503: "Not now: it says why.",
 }
