@@ -8,6 +8,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TESTS ?= tests plugins
+# Most tests wait for real processes: more of them at once than there are cores. JOBS=0: one after the other.
+JOBS ?= $(shell echo $$(( $$(nproc) + 1 )))
 BENCH ?=
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
@@ -19,7 +21,7 @@ run: $(VENV)/.installed
 	  exec $(BIN)/faasd-py up --config demo/config.toml
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -19,7 +19,8 @@ MAX_OVERHEAD: Final = 16 * 1024
 LAST_CHUNK: Final = b"0\r\n\r\n"
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED: Final = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
-_EXTENSION: Final = rb";[ \t]*%b(?:=(?:%b|%b))?" % (_TOKEN, _TOKEN, _QUOTED)
+# RFC 9112 allows blanks around an extension's parts for the sake of old senders; llhttp does not, and neither do we.
+_EXTENSION: Final = rb";%b(?:=(?:%b|%b))?" % (_TOKEN, _TOKEN, _QUOTED)
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})((?:%b)*)\r\n" % _EXTENSION)
 _TRAILER: Final = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*\r\n" % _TOKEN)
 _PARTIAL_SIZE: Final = re.compile(rb"(?:[0-9A-Fa-f]{1,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?)?")

@@ -56,7 +56,9 @@ def test_replicas_share_the_calls(start: Start, tmp_path: Path) -> None:
         os.kill(gone, signal.SIGKILL)
         until(lambda: not alive(gone))
         answers = pool.map(lambda n: daemon.ask("POST", "/function/api/echo", b"%d" % n).status, range(40))
-        assert sum(status != 200 for status in answers) <= 2, "at most what was running there"
+        assert sum(status != 200 for status in answers) <= 8, (
+            "at most what was given to it before its end was known"
+        )
         until(
             lambda: len(set(pool.map(lambda _: pid(daemon), range(16))) - {gone}) == 2, what="a new one came"
         )

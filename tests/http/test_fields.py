@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import httptools
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from faasd_py.http import fields
@@ -294,6 +294,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=12), st.integers(0, 40))
+@example([b"0; 0\r\n\r\n"], 0)
 def test_a_chunked_body_is_what_llhttp_says_it_is(pieces: list[bytes], cut: int) -> None:
     """What is taken for a whole body is one to llhttp too, with the same bytes; wherever the reads end."""
     data = b"".join(pieces)

@@ -199,9 +199,13 @@ def test_a_message_cannot_forge_lines(written):
     assert r"name=a\r\nb" in written.lines[1]
 
 
-def test_undecodable_text_does_not_break_the_log(written):
+def test_undecodable_text_does_not_break_the_log(written, monkeypatch):
     """A lone surrogate (a file name that is not UTF-8) is written escaped."""
     written.setup()
+    # what pytest itself captures goes into a report that another process must be able to read
+    root = logging.getLogger()
+    ours = [handler for handler in root.handlers if isinstance(handler, log.LineHandler)]
+    monkeypatch.setattr(root, "handlers", ours)
     QUEUE.info("file %s", os.fsdecode(b"\xff"))
     assert r"file \udcff" in written.lines[0]
 

@@ -43,8 +43,8 @@ class CancellationConformance(Ground):
         """Its time passes without it."""
         async with self.opened() as queue:
             needs(queue, "cancel", "delay")
-            accepted = await queue.put(call(not_before=time.time() + 0.05))
-            marker = await queue.put(call(not_before=time.time() + 0.1))
+            accepted = await queue.put(call(not_before=time.time() + 0.6))
+            marker = await queue.put(call(not_before=time.time() + 0.7))
             assert await queue.cancel(accepted.id) is State.DELAYED
             assert (await take(queue)).id == marker.id
             assert queue.stats().lanes[LANE].delayed == 0
