@@ -11,19 +11,32 @@ from faasd_py.control.views import CallList, CallView, Count, Done, QueueView, R
 _FUNCTION: Final = Parameter(
     name="function", about="`NAME`, `NAME.NAMESPACE` or `callback:HOST:PORT`; all when it is left out."
 )
-_NAMESPACE: Final = Parameter(name="namespace", about="Of a function that is named without one.")
+_NAMESPACE: Final = Parameter(
+    name="namespace", about="Of all its functions, or of the one that is named without it."
+)
 _STATE: Final = Parameter(name="state", about="In this state only.", values=STATES)
 _LIMIT: Final = Parameter(name="limit", about="At most so many, 1 to 1000.", kind="integer")
 _BEFORE: Final = Parameter(name="before", about="Older than the call of this id: `next` of the page before.")
 _WHICH: Final = (_FUNCTION, _NAMESPACE, _LIMIT, _BEFORE)
+_WAIT: Final = Parameter(
+    name="wait",
+    about="Answer when the call is over, or when this time is: a duration like `30s`, at most 10m.",
+)
 _CALL: Final = Parameter(name="call", about="A queue id, or an X-Call-Id: then the newest call of that one.")
 _ONE: Final = "/system/calls/{call}"
 
 
+_LATER: Final = {202: Answer("With `wait`: it is not over yet; the call as it stands.", CallView)}
+
+
 def _get(path: str, name: str, about: str, answer: Answer, *refused: int) -> Operation:
+    waits = not path.startswith(f"{_ONE}/request")
     return Operation(
-        method="GET", path=path, name=name, about=about, scope="read", parameters=(_CALL,),
-        answers={200: answer, **problems(400, 404, 501, 503, *refused)},
+        method="GET", path=path, name=name, about=about, scope="read",
+        parameters=(_CALL, _WAIT) if waits else (_CALL,),
+        answers={
+            200: answer, **(_LATER if "/result" in path else {}), **problems(400, 404, 501, 503, *refused),
+        },
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from faasd_py.config import Config, FunctionSettings
 from faasd_py.deploy.namespaces import Namespaces
 from faasd_py.deploy.secrets import Secrets
+from faasd_py.observe.events import Events
 from faasd_py.observe.meter import Meter
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Queue
@@ -100,6 +101,16 @@ class Daemon(Protocol):
     @property
     def metrics(self) -> Metrics:
         """The counters."""
+        ...
+
+    @property
+    def events(self) -> Events:
+        """What happens."""
+        ...
+
+    @property
+    def stopping(self) -> bool:
+        """It is to stop: whoever waits for something is to go."""
         ...
 
     @property

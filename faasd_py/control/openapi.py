@@ -11,7 +11,7 @@ from quart import Response
 from quart_trio import QuartTrio
 
 import faasd_py
-from faasd_py.control import calls_operations, namespaces, secrets
+from faasd_py.control import calls_operations, events, namespaces, secrets
 from faasd_py.control.operation import JSON, Answer, Nothing, Operation, Parameter, text
 
 PATH: Final = "/system/openapi.json"
@@ -31,7 +31,14 @@ HEALTH: Final = Operation(
     scope="open",
     answers={200: text("They are."), 503: text("They are not: the line says why.")},
 )
-OPERATIONS: Final = (OWN, HEALTH, *calls_operations.OPERATIONS, *secrets.OPERATIONS, *namespaces.OPERATIONS)
+OPERATIONS: Final = (
+    OWN,
+    HEALTH,
+    *calls_operations.OPERATIONS,
+    *events.OPERATIONS,
+    *secrets.OPERATIONS,
+    *namespaces.OPERATIONS,
+)
 _BRACES: Final = re.compile(r"\{(\w+)\}")
 _REFERENCE: Final = "#/components/schemas/{name}"
 

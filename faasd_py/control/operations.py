@@ -14,7 +14,9 @@ from faasd_py.control.views import Done, FunctionView
 from faasd_py.core.call import Call
 from faasd_py.core.lifecycle import State
 from faasd_py.core.outcome import Outcome
+from faasd_py.observe.events import Events
 from faasd_py.queue.contract import Queue, Record
+from faasd_py.queue.telling import tell_cancelled, tell_requeued
 
 SCAN: Final = 5 * MAX_LIMIT
 """The calls that are looked at for one page, where the queue cannot select them."""
@@ -87,7 +89,7 @@ async def result(queue: Queue, call: str) -> Outcome:
     raise Refused(404, f"no answer of call {call[:80]} is kept")
 
 
-async def cancel(queue: Queue, workers: Running, call: str) -> Done:
+async def cancel(queue: Queue, workers: Running, events: Events, call: str) -> Done:
     """Cancel a call: from the queue, or from the worker that has it."""
     _needs(queue, "cancel")
     state = _known(await queue.cancel(call), call)
@@ -95,36 +97,42 @@ async def cancel(queue: Queue, workers: Running, call: str) -> Done:
         raise Refused(409, f"call {call[:80]} is {_word(state)} already")
     if state is State.LEASED and not workers.cancel(call):
         raise Refused(409, f"call {call[:80]} is finishing just now")
+    if state is not State.LEASED:
+        await tell_cancelled(events, queue, call)
     return Done(id=call, state="cancelled")
 
 
-async def requeue(queue: Queue, call: str) -> Done:
+async def requeue(queue: Queue, events: Events, call: str) -> Done:
     """Give a dead call another life."""
     _needs(queue, "dead_letters")
     state = _known(await queue.requeue(call), call)
     if state is not State.DEAD:
         raise Refused(409, f"call {call[:80]} is {_word(state)}: only dead calls can be requeued")
+    await tell_requeued(events, queue, call)
     return Done(id=call, state="ready")
 
 
-async def forget(queue: Queue, call: str) -> Done:
+async def forget(queue: Queue, events: Events, call: str) -> Done:
     """Remove a call that is not running, with its result."""
     _needs(queue, "inspect")
     if not hasattr(queue, "forget"):
         raise Refused(501, "this queue cannot remove single calls")
     if _known(await queue.forget(call), call) is State.LEASED:
         raise Refused(409, f"call {call[:80]} is running: cancel it first")
+    events.emit("calls.purged", function=None, state=None, count=1)
     return Done(id=call, state="gone")
 
 
-async def requeue_all(queue: Queue, asked: Selection) -> int:
+async def requeue_all(queue: Queue, events: Events, asked: Selection) -> int:
     """Requeue dead calls that match; how many."""
     _needs(queue, "dead_letters")
     _one_function(asked)
-    return await queue.requeue_all(asked.which, asked.limit)
+    count = await queue.requeue_all(asked.which, asked.limit)
+    events.emit("calls.requeued", function=asked.which.lane, count=count)
+    return count
 
 
-async def purge(queue: Queue, asked: Selection) -> int:
+async def purge(queue: Queue, events: Events, asked: Selection) -> int:
     """Remove calls that match; how many. A filter must say which, for whatever waits would be lost too."""
     _needs(queue, "inspect")
     _one_function(asked)
@@ -132,7 +140,10 @@ async def purge(queue: Queue, asked: Selection) -> int:
         raise Refused(400, "state: say which calls are to be purged, by state or by function")
     if asked.which.state is State.LEASED:
         raise Refused(400, "state: calls that run cannot be purged: cancel them first")
-    return await queue.purge(asked.which, asked.limit)
+    count = await queue.purge(asked.which, asked.limit)
+    state = None if asked.which.state is None else asked.which.state.name.lower()
+    events.emit("calls.purged", function=asked.which.lane, state=state, count=count)
+    return count
 
 
 def _one_function(asked: Selection) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from faasd_py.core import names
+from faasd_py.core import durations, names
 from faasd_py.core.lifecycle import State
 from faasd_py.queue.contract import Filter
 
@@ -33,18 +33,23 @@ def read(query: Mapping[str, str], known: Collection[str], namespace: str, limit
         if key not in known:
             raise ValueError(f"{key}: there is no such parameter here (there is {', '.join(known)})")
     asked = _namespace(query.get("namespace"))
-    lane = _lane(query.get("function"), asked or namespace)
-    if lane is not None and asked is not None and not lane.endswith(f".{asked}"):
-        raise ValueError(f"namespace: {lane} is not in namespace {asked}")
+    of = lane(query.get("function"), asked or namespace)
+    if of is not None and asked is not None and not of.endswith(f".{asked}"):
+        raise ValueError(f"namespace: {of} is not in namespace {asked}")
     which = Filter(
-        lane=lane,
+        lane=of,
         state=_state(query.get("state")),
         before=query.get("before") or None,
     )
-    return Selection(which, _limit(query.get("limit"), limit), asked if lane is None else None)
+    return Selection(which, _limit(query.get("limit"), limit), asked if of is None else None)
 
 
-def _lane(function: str | None, namespace: str) -> str | None:
+def lane(function: str | None, namespace: str) -> str | None:
+    """The lane that a parameter `function` means: of a function, or `callback:HOST:PORT`; None when it is empty.
+
+    Raises:
+        ValueError: one sentence that names the parameter.
+    """
     if not function:
         return None
     if function.startswith("callback:"):
@@ -54,6 +59,23 @@ def _lane(function: str | None, namespace: str) -> str | None:
             f"function: expected NAME, NAME.NAMESPACE or callback:HOST:PORT, got {function[:80]!r}"
         )
     return names.full(function, namespace)
+
+
+def patience(text: str | None, most: float = 600.0) -> float:
+    """The seconds that a parameter `wait` means; 0 when it is not there.
+
+    Raises:
+        ValueError: one sentence that names the parameter.
+    """
+    if not text:
+        return 0.0
+    try:
+        seconds = durations.parse_duration(text)
+    except ValueError as error:
+        raise ValueError(f"wait: {error}") from None
+    if seconds > most:
+        raise ValueError(f"wait: expected at most {durations.format_duration(most)}, got {text[:80]!r}")
+    return seconds
 
 
 def _namespace(namespace: str | None) -> str | None:

@@ -6,6 +6,7 @@ from quart_trio import QuartTrio
 
 from faasd_py.control.calls import add_calls
 from faasd_py.control.daemon import Daemon
+from faasd_py.control.events import add_events
 from faasd_py.control.namespaces import add_namespaces
 from faasd_py.control.openapi import add_openapi
 from faasd_py.control.problems import add_problems
@@ -20,4 +21,5 @@ def add_all(app: QuartTrio, daemon: Daemon) -> None:
     add_secrets(app, daemon)
     add_calls(app, daemon)
     add_queue(app, daemon)
+    add_events(app, daemon)
     add_openapi(app)

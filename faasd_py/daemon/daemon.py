@@ -95,7 +95,7 @@ class Daemon:
         self._notifier = notifier
         self._runtime = Path(config.state.runtime_directory)
         rates = Rates()
-        self._enqueue = Enqueue(registry, queue, spool, rates, metrics, _terms(config))
+        self._enqueue = Enqueue(registry, queue, spool, rates, metrics, _terms(config), events)
         self._messenger = Messenger(
             settings=config.callback,
             names=self._enqueue.terms.own_names,
@@ -114,7 +114,7 @@ class Daemon:
             callback_settings=config.callback,
         )
         pool = Pool(dial_unix(str(self._runtime / "control.sock"), timeout=5.0))
-        cancel = Cancel(queue, self.workers.cancel)
+        cancel = Cancel(queue, self.workers.cancel, events)
         door = Door(Invoke(registry, rates), self._enqueue, cancel, Control(pool))
         limits = _limits(config.gateway)
         self._server = Server(door, limits, fields=headers.WANTED, tls=_tls(config.gateway))
@@ -202,6 +202,7 @@ class Daemon:
             else:
                 _log.info("%s: stopping within %s", signal.Signals(number).name, self.config.workers.grace)
                 self._stop.set()
+                self.events.emit("daemon.stopping")
 
     async def _drain(self) -> None:
         grace = self.config.workers.grace
@@ -222,6 +223,11 @@ class Daemon:
             except QueueError as error:
                 _log.warning("%s; it may run again", error)
 
+    @property
+    def stopping(self) -> bool:
+        """Somebody asked it to stop: nobody is to wait for anything any more."""
+        return self._stop.is_set()
+
     def health(self) -> str | None:
         """Why the daemon cannot do its work now, in one sentence; None when it can."""
         if self._stop.is_set():
@@ -236,10 +242,12 @@ class Daemon:
                 await self._apply(load(self._path))
             except FaasdError as error:
                 _log.error("reload refused, the old configuration stays in force: %s", error)
+                self.events.emit("config.refused", reason=str(error))
                 return str(error)
             finally:
                 self._notifier.ready(f"serving {len(self.config.functions)} functions")
         _log.info("reloaded: %d functions", len(self.config.functions))
+        self.events.emit("config.reloaded", functions=len(self.config.functions))
         return None
 
     async def _apply(self, new: Config) -> None:

@@ -24,6 +24,7 @@ from faasd_py.gateway import answers, headers, options
 from faasd_py.gateway.admission import Rates
 from faasd_py.gateway.plan import Plan
 from faasd_py.http.exchange import Exchange
+from faasd_py.observe.events import Events
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Accepted, Queue
 from faasd_py.queue.spool import Spool
@@ -71,12 +72,14 @@ class Enqueue:
         rates: Rates,
         metrics: Metrics,
         terms: Terms,
+        events: Events | None = None,
     ) -> None:
         self._registry = registry
         self._queue = queue
         self._spool = spool
         self._rates = rates
         self._metrics = metrics
+        self._events = Events() if events is None else events
         self.terms = terms
         self.draining = False
 
@@ -124,6 +127,10 @@ class Enqueue:
             await self._discard(body)
         else:
             self._metrics.accepted(function.label)
+            if self._events:
+                self._events.emit(
+                    "call.put", id=accepted.id, call_id=accepted.call_id, function=function.label
+                )
         return accepted
 
     def _options(self, request: Request, function: Function, now: float) -> options.Options:

@@ -32,6 +32,10 @@ class Events:
             raise ValueError(f"an observer named {name!r} is subscribed already")
         self._observers[name] = observer
 
+    def unsubscribe(self, name: str) -> None:
+        """Tell the observer of this name nothing more; it may do so itself while it is told."""
+        self._observers.pop(name, None)
+
     def emit(self, event: str, **facts: Any) -> None:
         """Tell every observer: `{"event": event, "time": seconds since 1970, **facts}`. Never raises an Exception."""
         if not self._observers:

@@ -124,6 +124,8 @@ class Calls:
             return _platform(run, 404, f"function {self.label} is not there", "proxy")
         reply = run.reply = self._collector(run.lease.call)
         self._set_deadline(run, function)
+        if self._bench.events:
+            self._tell_start(run)
         function.meter.begin()
         outcome: Outcome | None = None
         run.invoking = True
@@ -248,17 +250,30 @@ class Calls:
             log.warning("call %s of %s is dead: %s", lease.id, self.label, verdict.reason)
         if bench.events:
             bench.events.emit(
-                f"call_{verdict.move.name.lower()}",
+                _WORDS[verdict.move],
                 id=lease.id,
                 call_id=lease.call_id,
-                lane=self.label,
+                function=self.label,
                 attempt=lease.attempt,
                 status=None if outcome is None else outcome.status,
                 duration=None if outcome is None else outcome.duration,
                 reason=verdict.reason,
             )
 
+    def _tell_start(self, run: Run) -> None:
+        lease = run.lease
+        self._bench.events.emit(
+            "call.started", id=lease.id, call_id=lease.call_id, function=self.label, attempt=lease.attempt
+        )
 
+
+_WORDS: Final = {
+    Move.DONE: "call.done",
+    Move.RETRY: "call.retry",
+    Move.BURY: "call.dead",
+    Move.RELEASE: "call.released",
+    Move.CANCEL: "call.cancelled",
+}
 _ENDS: Final = frozenset({Move.DONE, Move.BURY})
 
 

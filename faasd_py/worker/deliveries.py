@@ -106,10 +106,10 @@ class Deliveries:
             log.warning("callback %s to %s is dead: %s %s", lease.id, self.lane, verdict.reason, why)
         if satchel.events:
             satchel.events.emit(
-                f"callback_{word}",
+                _EVENTS[word],
                 id=lease.id,
                 origin=lease.call.origin,
-                lane=self.lane,
+                function=self.lane,
                 attempt=lease.attempt,
                 status=None if outcome is None else outcome.status,
                 reason=verdict.reason,
@@ -117,3 +117,4 @@ class Deliveries:
 
 
 _WORDS: Final = {Move.DONE: "delivered", Move.RETRY: "retry", Move.BURY: "dead"}
+_EVENTS: Final = {word: f"callback.{word}" for word in _WORDS.values()}

@@ -16,6 +16,7 @@ from faasd_py.core.call import Call
 from faasd_py.core.lifecycle import TABLE, Move, State
 from faasd_py.deploy.namespaces import open_namespaces
 from faasd_py.deploy.secrets import Secrets
+from faasd_py.observe.events import Events
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Capabilities, LaneStats, QueueStats, Record
 from faasd_py.runtime.contract import Replicas
@@ -163,6 +164,8 @@ class FakeHouse:
             function("remote", self.metrics, url="http://127.0.0.1:9000"),
         ]
         self.registry = SimpleNamespace(functions=lambda: functions)
+        self.events = Events()
+        self.stopping = False
         self.ill = None
         self.reload_answer = None
         self.reloads = 0

@@ -77,7 +77,9 @@ async def test_attempts_used_up(shop, autojump_clock: MockClock):
     assert entry.outcomes[-1].body == b"ok"
     assert house.metrics.dead_by == {("f.openfaas-fn", "attempts"): 1}
     assert house.metrics.attempts_by == {("f.openfaas-fn", 500): 3}
-    assert [one["event"] for one in house.told] == ["call_retry", "call_retry", "call_bury"]
+    assert [one["event"] for one in house.told] == [
+        "call.started", "call.retry", "call.started", "call.retry", "call.started", "call.dead",
+    ]  # fmt: skip
 
 
 async def test_a_function_that_cannot_answer(shop, autojump_clock: MockClock):
