@@ -111,6 +111,20 @@ def test_cost_of_a_process_and_its_children():
         assert processes.tree(process.pid) == [process.pid]
 
 
+def test_a_thread_that_has_ended_still_counts():
+    """What a daemon costs while it does nothing is a small difference: it must not lose what was counted before."""
+    spend = "import time; end = time.thread_time() + 0.1\nwhile time.thread_time() < end: pass"
+    burn = (
+        f"import threading; thread = threading.Thread(target=exec, args=({spend!r},)); thread.start(); thread.join()\n"
+        "print(flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        assert processes.Server("burn", process, 0).precise_cpu() >= 0.1
+
+
 def test_a_server_that_ends_is_an_error(tmp_path):
     """With what it said."""
     command = [sys.executable, "-c", "raise SystemExit('no such file')"]
