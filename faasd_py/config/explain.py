@@ -25,6 +25,7 @@ _KINDS: Final = {
     "int": "an integer",
     "float": "a number",
     "bool": "true or false",
+    "str | array": "a string or an array",
 }
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from faasd_py.config import cron
 from faasd_py.config.addresses import check_allowed, check_host, check_listen, check_url
 from faasd_py.config.explain import shown
 from faasd_py.config.settings import Config, FunctionSettings
@@ -110,6 +111,7 @@ def _function(name: str, function: FunctionSettings) -> Broken:
     yield from _ignored(function)
     yield from _service(function)
     yield from _retry(function)
+    yield from _schedule(function)
     for key in POSITIVE_OF_FUNCTION:
         yield from _positive(f".{key}", getattr(function, key))
     if function.content_type is not None and not _VISIBLE.fullmatch(function.content_type):
@@ -203,6 +205,17 @@ def _retry(function: FunctionSettings) -> Broken:
             f".retry: expected max_wait >= min_wait, got min_wait {shown(str(retry.min_wait))} "
             f"and max_wait {shown(str(retry.max_wait))}"
         )
+
+
+def _schedule(function: FunctionSettings) -> Broken:
+    own = cron.expressions(function.schedule, {})
+    for text in own:
+        yield from _tried(".schedule", cron.check, text)
+    annotated = [text for text in cron.expressions([], function.annotations) if text not in own]
+    for text in annotated:
+        yield from _tried(".annotations.schedule", cron.check, text)
+    if not own and not annotated and function.catch_up != "none":
+        yield f'.catch_up: there is no schedule to catch up with, so expected "none", got {shown(function.catch_up)}'
 
 
 def _tried(place: str, check: Callable[[str], object], value: str) -> Broken:

@@ -167,6 +167,10 @@ class FunctionSettings(Table, frozen=True, kw_only=True):
     annotations: dict[str, str] = {}
     retry: RetryPolicy = RetryPolicy()
     rate: RateSettings | None = None
+    schedule: str | list[str] = []
+    """When it is called by the clock: `config.cron`."""
+    catch_up: Literal["none", "last"] = "none"
+    """What becomes of slots that were missed: the last one is met late, or none."""
     combine_output: bool = False
     content_type: str | None = None
     cgi_headers: bool = True

@@ -25,7 +25,8 @@ def create_admin(daemon: Daemon) -> QuartTrio:
 
     @app.get("/system/functions")
     async def functions() -> Response:
-        return json_answer([operations.function_view(function) for function in daemon.registry.functions()])
+        found, next_of = daemon.registry.functions(), daemon.scheduler.next_of
+        return json_answer([operations.function_view(one, next_of(one.label)) for one in found])
 
     @app.post("/system/reload")
     async def reload() -> Response:

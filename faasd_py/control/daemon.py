@@ -75,6 +75,14 @@ class Deployed(Protocol):
         ...
 
 
+class Clockwork(Protocol):
+    """The scheduler."""
+
+    def next_of(self, label: str) -> float | None:
+        """When a function is called next, in seconds since 1970; None: it is not."""
+        ...
+
+
 class Daemon(Protocol):
     """The daemon as the control plane sees it; `daemon.daemon.Daemon` is one."""
 
@@ -96,6 +104,11 @@ class Daemon(Protocol):
     @property
     def registry(self) -> Deployed:
         """The functions."""
+        ...
+
+    @property
+    def scheduler(self) -> Clockwork:
+        """What calls functions by the clock."""
         ...
 
     @property

@@ -7,9 +7,11 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from faasd_py.config.cron import expressions
 from faasd_py.control.daemon import Function, Running
 from faasd_py.control.query import MAX_LIMIT, Selection
 from faasd_py.control.refused import Refused
+from faasd_py.control.rendering import instant_or_none
 from faasd_py.control.views import Done, FunctionView
 from faasd_py.core.call import Call
 from faasd_py.core.lifecycle import State
@@ -151,8 +153,8 @@ def _one_function(asked: Selection) -> None:
         raise Refused(400, "namespace: name the function, too")
 
 
-def function_view(function: Function) -> FunctionView:
-    """A function as it is listed."""
+def function_view(function: Function, next_run: float | None) -> FunctionView:
+    """A function as it is listed; `next_run` is when its schedule calls it, in seconds since 1970."""
     settings, replicas = function.settings, function.runtime.replicas()
     meter = function.meter
     return FunctionView(
@@ -166,6 +168,8 @@ def function_view(function: Function) -> FunctionView:
         invocationCount=meter.started,
         labels=settings.labels,
         annotations=settings.annotations,
+        schedule=expressions(settings.schedule, settings.annotations),
+        nextRun=instant_or_none(next_run),
         trouble=function.trouble,
     )
 

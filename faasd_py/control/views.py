@@ -137,4 +137,6 @@ class FunctionView(View, frozen=True, kw_only=True):
     invocationCount: int = 0  # noqa: N815  # the name on the wire
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    schedule: tuple[str, ...] = ()
+    nextRun: str | None = None  # noqa: N815  # in the style of its neighbours
     trouble: str | None = None

@@ -25,6 +25,7 @@ from faasd_py.control.serve import serve_control
 from faasd_py.core.errors import BootError, ConfigError, FaasdError, QueueError
 from faasd_py.daemon import descriptors
 from faasd_py.daemon.certificate import open_certificate
+from faasd_py.daemon.changes import follow
 from faasd_py.daemon.notify import Notifier
 from faasd_py.daemon.sockets import name_of
 from faasd_py.deploy.namespaces import Namespaces
@@ -47,6 +48,8 @@ from faasd_py.plugins import Plugins
 from faasd_py.queue.contract import Queue
 from faasd_py.queue.spool import Spool
 from faasd_py.runtime.registry import Registry
+from faasd_py.schedule.record import Record
+from faasd_py.schedule.scheduler import Scheduler
 from faasd_py.worker.workers import Workers
 
 METRICS_PATHS: Final = frozenset({b"/metrics", b"/healthz"})
@@ -113,6 +116,11 @@ class Daemon:
             queue_settings=config.queue,
             callback_settings=config.callback,
         )
+        schedules = Path(config.state.directory) / "schedules"
+        schedules.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.scheduler = Scheduler(
+            registry, self._enqueue.accept, queue.capabilities, Record(schedules), metrics
+        )
         pool = Pool(dial_unix(str(self._runtime / "control.sock"), timeout=5.0))
         cancel = Cancel(queue, self.workers.cancel, events)
         door = Door(Invoke(registry, rates), self._enqueue, cancel, Control(pool))
@@ -138,6 +146,8 @@ class Daemon:
             await rooms.start(self.workers.run)
             await rooms.start(self._run_doors, sockets)
             await rooms.start(self._keep_control)
+            await rooms.start(self.scheduler.run)
+            rooms.start_soon(follow, self.registry, self.scheduler.refresh)
             rooms.start_soon(self._notifier.watch)
             self._notifier.ready(f"serving {len(self.config.functions)} functions")
             _log.info("ready: listening on %s", ", ".join(map(name_of, sockets.gateway)))
@@ -207,6 +217,7 @@ class Daemon:
     async def _drain(self) -> None:
         grace = self.config.workers.grace
         self._notifier.stopping("draining", within=grace + AFTER_GRACE)
+        self.scheduler.stop()
         self._enqueue.draining = True
         self._server.drain()
         self._metrics_server.drain()

@@ -61,6 +61,7 @@ class Metrics:
         self.callbacks_by: dict[str, int] = {}
         self.accepted_by: dict[str, int] = {}
         self.refused_by: dict[str, int] = {}
+        self.scheduled_by: dict[tuple[str, str], int] = {}
         self.connections: Callable[[], int] = int
         """How many connections are open: whoever opens the door sets it."""
 
@@ -92,6 +93,11 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """A call was not taken into the queue; `reason` is the name of the error (`QueueFull`, `BadOption`, …)."""
         self.refused_by[reason] = self.refused_by.get(reason, 0) + 1
+
+    def scheduled(self, label: str, outcome: str) -> None:
+        """A function came due by its schedule: `put`, `duplicate`, `refused` or `missed`."""
+        key = (label, outcome)
+        self.scheduled_by[key] = self.scheduled_by.get(key, 0) + 1
 
     def render(
         self,

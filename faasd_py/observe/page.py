@@ -125,6 +125,12 @@ def asynchronous(metrics: Metrics, queue: QueueFigures | None, now: float) -> It
         ("reason",),
         (((reason,), n) for reason, n in metrics.refused_by.copy().items()),
     )
+    yield _counter(
+        "faasd_schedule_slots",
+        "Times at which functions came due by their schedules, by outcome.",
+        ("function_name", "outcome"),
+        metrics.scheduled_by.copy().items(),
+    )
 
 
 def _openfaas_totals(metrics: Metrics) -> Iterator[Metric]:

@@ -33,6 +33,7 @@ log: Final = logging.getLogger("faasd_py.runtime")
 OpenMode = Callable[[RuntimeSite], AbstractAsyncContextManager[Runtime]]
 _NOT_THE_RUNTIMES: Final = (
     "exec_timeout", "max_inflight", "ordered", "labels", "annotations", "retry", "rate",
+    "schedule", "catch_up",
 )  # fmt: skip
 """Settings that gateway and workers read: a change of them leaves the running processes alone."""
 
@@ -74,6 +75,8 @@ class Registry:
         self._numbers = count(1)
         self._applying = trio.Lock()
         self._turns = Turns()
+        self.changed = trio.Event()
+        """Set, and exchanged for a new one, whenever there are other functions or other settings than before."""
 
     def get(self, key: bytes) -> Function | None:
         """The function called `NAME` or `NAME.NAMESPACE`."""
@@ -264,6 +267,7 @@ class Registry:
 
     def _put(self, changes: Mapping[str, Keeper | None]) -> None:
         """From here on these are found, None is not; what was there drains."""
+        changed, self.changed = self.changed, trio.Event()
         for label, keeper in changes.items():
             old = self._keepers.pop(label, None)
             if keeper is not None:
@@ -274,6 +278,7 @@ class Registry:
                     self._by_key[key] = keeper.function
             if old is not None:
                 old.close()
+        changed.set()
 
     def _keys(self, label: str) -> Iterator[bytes]:
         yield label.encode()

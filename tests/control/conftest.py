@@ -158,6 +158,7 @@ class FakeHouse:
         self.secrets = Secrets(self.namespaces, state / "secrets")
         self.queue = Books()
         self.workers = Hands()
+        self.scheduler = SimpleNamespace(next_of={}.get)
         self.metrics = Metrics()
         functions = [
             function("resize", self.metrics, command=["cat"], labels={"team": "pictures"}),

@@ -1,0 +1,1 @@
+"""Functions that are called by the clock: each slot of a schedule puts one asynchronous call."""
