@@ -30,6 +30,8 @@ from faasd_py.hookspecs import (
     ServiceSite,
     hookimpl,
 )
+from faasd_py.http.client import Dial, dial_tcp, dial_unix
+from faasd_py.http.errors import ConnectFailed
 from faasd_py.queue.contract import Accepted, Capabilities, Filter, LaneStats, Queue, QueueStats, Record
 from faasd_py.queue.memory import open_queue as open_memory_queue
 from faasd_py.queue.spool import Spool
@@ -43,7 +45,10 @@ from faasd_py.runtime.contract import (
     Reply,
     Runtime,
     Source,
+    Usage,
 )
+from faasd_py.runtime.fleet.fleet import open_fleet
+from faasd_py.runtime.fleet.instance import Instance, OpenInstance
 
 __all__ = [
     "API_VERSION",
@@ -56,6 +61,8 @@ __all__ = [
     "Capabilities",
     "ClaimLane",
     "ConfigError",
+    "ConnectFailed",
+    "Dial",
     "Duplex",
     "Duration",
     "Filter",
@@ -64,10 +71,12 @@ __all__ = [
     "FunctionUnavailable",
     "IdempotencyConflict",
     "IllegalMove",
+    "Instance",
     "Invocation",
     "LaneStats",
     "Lease",
     "Move",
+    "OpenInstance",
     "OpenRuntime",
     "OpenShared",
     "Outcome",
@@ -94,9 +103,13 @@ __all__ = [
     "Spool",
     "Spooled",
     "State",
+    "Usage",
     "Verdict",
     "after",
+    "dial_tcp",
+    "dial_unix",
     "hookimpl",
+    "open_fleet",
     "open_memory_queue",
     "open_sqlite_queue",
     "parse_duration",

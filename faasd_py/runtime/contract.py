@@ -108,8 +108,19 @@ class Replicas(msgspec.Struct, frozen=True):
     available: int
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """What something that runs has used and uses: CPU seconds since its start, and bytes of memory now."""
+
+    cpu_seconds: float
+    memory_bytes: int
+
+
 class Runtime(Protocol):
-    """One function, ready to be called."""
+    """One function, ready to be called.
+
+    A runtime may also have `scale(wanted: int) -> None`, which sets the number of replicas and returns at once, and
+    `async usage() -> Usage | None`, of all replicas together.
+    """
 
     async def invoke(self, invocation: Invocation, reply: Reply) -> None:
         """Run the function once; its answer is in `reply` when this returns.

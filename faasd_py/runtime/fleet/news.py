@@ -1,0 +1,13 @@
+"""What callers without a replica wait for."""
+
+from __future__ import annotations
+
+import trio
+
+
+class News:
+    """One is ready, or the attempt failed: then `failure` says why."""
+
+    def __init__(self) -> None:
+        self.event = trio.Event()
+        self.failure = ""
