@@ -48,6 +48,7 @@ def broken(config: Config) -> Broken:
     yield from _gateway(config)
     yield from _queue(config)
     yield from _callback(config)
+    yield from _auth(config)
     for name, function in config.functions.items():
         for sentence in _function(name, function):
             yield f"functions.{name}{sentence}"
@@ -101,6 +102,16 @@ def _callback(config: Config) -> Broken:
     for index, path in enumerate(config.callback.secrets):
         if not _is_path(path):
             yield f"callback.secrets[{index}]: expected the path of a file, got {shown(path)}"
+
+
+def _auth(config: Config) -> Broken:
+    auth = config.auth
+    for key in ("user_file", "password_file", "tokens"):
+        path = getattr(auth, key)
+        if path is not None and not _is_path(path):
+            yield f"auth.{key}: expected the path of a file, got {shown(path)}"
+    if (auth.user_file is None) is not (auth.password_file is None):
+        yield "auth: expected both user_file and password_file, or neither"
 
 
 def _function(name: str, function: FunctionSettings) -> Broken:

@@ -105,9 +105,17 @@ class CallbackSettings(Table, frozen=True, kw_only=True):
 
 
 class AuthSettings(Table, frozen=True, kw_only=True):
-    """`[auth]`: basic auth on /system and /ui."""
+    """`[auth]`: who may use /system and /ui, and functions that ask who calls. Files are read again on SIGHUP."""
 
     enabled: bool = True
+    """Whether /system and /ui ask."""
+    user_file: str | None = None
+    password_file: str | None = None
+    """None: systemd's credentials `basic-auth-user` and `basic-auth-password`, else files below state.directory."""
+    tokens: str | None = None
+    """A JSON file with bearer tokens' digests; None: the one that `faasd-py token` manages."""
+    functions: bool = False
+    """Whether functions ask that do not say."""
 
 
 class LogSettings(Table, frozen=True, kw_only=True):
@@ -171,6 +179,8 @@ class FunctionSettings(Table, frozen=True, kw_only=True):
     """When it is called by the clock: `config.cron`."""
     catch_up: Literal["none", "last"] = "none"
     """What becomes of slots that were missed: the last one is met late, or none."""
+    auth: bool | None = None
+    """Whether its callers must say who they are; None: as `auth.functions`."""
     combine_output: bool = False
     content_type: str | None = None
     cgi_headers: bool = True

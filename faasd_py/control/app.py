@@ -10,6 +10,7 @@ import trio
 from quart import Response
 from quart_trio import QuartTrio
 
+from faasd_py.control.auth import add_auth
 from faasd_py.control.bare_app import bare_app
 from faasd_py.control.daemon import Daemon
 from faasd_py.control.routes import add_all
@@ -21,6 +22,7 @@ TEXT: Final = "text/plain; charset=utf-8"
 def create_app(daemon: Daemon) -> QuartTrio:
     """The app for `control.sock`."""
     app = bare_app("control")
+    add_auth(app)
     add_all(app, daemon)
 
     @app.get("/healthz")

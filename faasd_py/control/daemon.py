@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from faasd_py.auth.keyring import Keyring
 from faasd_py.config import Config, FunctionSettings
 from faasd_py.deploy.namespaces import Namespaces
 from faasd_py.deploy.secrets import Secrets
@@ -109,6 +110,11 @@ class Daemon(Protocol):
     @property
     def scheduler(self) -> Clockwork:
         """What calls functions by the clock."""
+        ...
+
+    @property
+    def keyring(self) -> Keyring:
+        """Who may ask for what."""
         ...
 
     @property

@@ -11,7 +11,7 @@ from quart import Response
 from quart_trio import QuartTrio
 
 import faasd_py
-from faasd_py.control import calls_operations, events, namespaces, secrets
+from faasd_py.control import calls_operations, events, namespaces, secrets, tokens
 from faasd_py.control.operation import JSON, Answer, Nothing, Operation, Parameter, text
 
 PATH: Final = "/system/openapi.json"
@@ -38,6 +38,7 @@ OPERATIONS: Final = (
     *events.OPERATIONS,
     *secrets.OPERATIONS,
     *namespaces.OPERATIONS,
+    *tokens.OPERATIONS,
 )
 _BRACES: Final = re.compile(r"\{(\w+)\}")
 _REFERENCE: Final = "#/components/schemas/{name}"

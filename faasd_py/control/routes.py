@@ -12,6 +12,7 @@ from faasd_py.control.openapi import add_openapi
 from faasd_py.control.problems import add_problems
 from faasd_py.control.queue import add_queue
 from faasd_py.control.secrets import add_secrets
+from faasd_py.control.tokens import add_tokens
 
 
 def add_all(app: QuartTrio, daemon: Daemon) -> None:
@@ -22,4 +23,5 @@ def add_all(app: QuartTrio, daemon: Daemon) -> None:
     add_calls(app, daemon)
     add_queue(app, daemon)
     add_events(app, daemon)
+    add_tokens(app, daemon)
     add_openapi(app)

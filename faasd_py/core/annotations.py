@@ -1,11 +1,13 @@
-"""Pure. A function's retry policy: its settings, and over them its annotations (OpenFaaS wire contract §2.5).
+"""Pure. What a function's annotations say: over its retry policy (OpenFaaS wire contract §2.5), and where `auth` is not set.
 
     com.openfaas.retry.attempts   a whole number from 1 on, the first attempt included
     com.openfaas.retry.codes      statuses, with commas between
     com.openfaas.retry.min_wait   a duration
     com.openfaas.retry.max_wait   a duration
 
-A value that cannot be read counts as not given, as in OpenFaaS.
+    faasd-py.auth                 `true`: callers must say who they are
+
+A value of the first four that cannot be read counts as not given, as in OpenFaaS.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from faasd_py.core.durations import parse_duration
 from faasd_py.core.retry import RetryPolicy
 
 PREFIX: Final = "com.openfaas.retry."
+ASKS: Final = "faasd-py.auth"
 
 
 def annotated(policy: RetryPolicy, annotations: Mapping[str, str]) -> RetryPolicy:
@@ -32,6 +35,16 @@ def annotated(policy: RetryPolicy, annotations: Mapping[str, str]) -> RetryPolic
             except ValueError:
                 continue
     return msgspec.structs.replace(policy, **changes) if changes else policy
+
+
+def asks(setting: bool | None, annotations: Mapping[str, str]) -> bool | None:
+    """Whether a function's callers must say who they are: as set, else as annotated; None when neither says.
+
+    Any word but `false` closes the function: a slip must not open it.
+    """
+    if setting is not None or ASKS not in annotations:
+        return setting
+    return annotations[ASKS].strip().lower() != "false"
 
 
 def _attempts(text: str) -> int:

@@ -7,6 +7,7 @@ queue is flushed → functions stop. A second signal ends the waiting at once; n
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -18,6 +19,8 @@ from typing import Final
 import msgspec
 import trio
 
+from faasd_py.auth import keys
+from faasd_py.auth.keyring import Keyring
 from faasd_py.callback.guard import own_names
 from faasd_py.callback.messenger import Messenger
 from faasd_py.config import Config, GatewaySettings, load
@@ -35,6 +38,7 @@ from faasd_py.gateway.admission import Rates
 from faasd_py.gateway.cancel import Cancel
 from faasd_py.gateway.door import Control, Door
 from faasd_py.gateway.enqueue import Enqueue, Terms
+from faasd_py.gateway.gate import Gate
 from faasd_py.gateway.invoke import Invoke
 from faasd_py.gateway.local import Local
 from faasd_py.hookspecs import ServiceSite
@@ -82,6 +86,7 @@ class Daemon:
         metrics: Metrics,
         events: Events,
         notifier: Notifier,
+        keyring: Keyring,
         namespaces: Namespaces,
         secrets: Secrets,
     ) -> None:
@@ -92,13 +97,15 @@ class Daemon:
         self.queue = queue
         self.metrics = metrics
         self.events = events
+        self.keyring = keyring
         self._path = path
         self._spool = spool
         self._plugins = plugins
         self._notifier = notifier
         self._runtime = Path(config.state.runtime_directory)
         rates = Rates()
-        self._enqueue = Enqueue(registry, queue, spool, rates, metrics, _terms(config), events)
+        self._gate = gate = Gate(keyring, config.auth)
+        self._enqueue = Enqueue(registry, queue, spool, rates, metrics, _terms(config), events, gate)
         self._messenger = Messenger(
             settings=config.callback,
             names=self._enqueue.terms.own_names,
@@ -122,8 +129,8 @@ class Daemon:
             registry, self._enqueue.accept, queue.capabilities, Record(schedules), metrics
         )
         pool = Pool(dial_unix(str(self._runtime / "control.sock"), timeout=5.0))
-        cancel = Cancel(queue, self.workers.cancel, events)
-        door = Door(Invoke(registry, rates), self._enqueue, cancel, Control(pool))
+        cancel = Cancel(queue, self.workers.cancel, registry, events, gate)
+        door = Door(Invoke(registry, rates, gate), self._enqueue, cancel, Control(pool, gate=gate))
         limits = _limits(config.gateway)
         self._server = Server(door, limits, fields=headers.WANTED, tls=_tls(config.gateway))
         self._metrics_server = Server(Control(pool, METRICS_PATHS), limits)
@@ -268,7 +275,12 @@ class Daemon:
         tls = _tls(new.gateway)
         new = self._keep_until_restart(new)
         terms = _terms(new)
-        self._messenger.reconfigure(new.callback, terms.own_names)
+        async with self.keyring.turn:
+            read = partial(keys.load, new.auth, Path(new.state.directory), os.environ)
+            found = await trio.to_thread.run_sync(read)
+            self._messenger.reconfigure(new.callback, terms.own_names)
+            self.keyring.use(found)
+            self._gate.reconfigure(new.auth)
         self._enqueue.terms = terms
         self.config = new
         log.setup(new.log)

@@ -14,6 +14,8 @@ from typing import Final
 import trio
 
 from faasd_py import plugins
+from faasd_py.auth import keys
+from faasd_py.auth.keyring import Keyring
 from faasd_py.config import Config, load
 from faasd_py.core.errors import BootError, ConfigError, FaasdError, PluginError
 from faasd_py.daemon import descriptors
@@ -92,6 +94,7 @@ async def _rooms(
     site = _queue_site(config)
     spool = Spool(site.spool)
     metrics, events = Metrics(), Events()
+    keyring = Keyring(keys.load(config.auth, Path(config.state.directory), os.environ))
     namespaces = _namespaces(config)
     secrets = Secrets(namespaces, _secrets(config))
     for name, observer in loaded.observers:
@@ -121,6 +124,7 @@ async def _rooms(
             metrics=metrics,
             events=events,
             notifier=notifier,
+            keyring=keyring,
             namespaces=namespaces,
             secrets=secrets,
         )

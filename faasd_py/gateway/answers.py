@@ -24,6 +24,23 @@ NOT_FOUND: Final[Answer] = text(404, "404 page not found")
 METHOD: Final[Answer] = (405, b"", b"")
 
 
+UNKNOWN_OPERATOR: Final[Answer] = (
+    401,
+    b'WWW-Authenticate: Basic realm="Restricted"\r\nContent-Type: text/plain; charset=utf-8\r\n',
+    b"invalid credentials",
+)
+"""Wire contract §1.1: no line end."""
+_CHALLENGE: Final = (
+    b'WWW-Authenticate: Bearer realm="faasd-py function invoke"\r\n'
+    b'WWW-Authenticate: Basic realm="faasd-py function invoke"\r\n'
+)
+UNKNOWN_CALLER: Final[Answer] = (401, _CHALLENGE + PLAIN + MIDDLEWARE, b"invalid credentials\n")
+MAY_NOT_INVOKE: Final[Answer] = text(
+    403, "insufficient scope: these credentials lack the scope invoke", internal=MIDDLEWARE
+)
+"""As OpenFaaS' function authentication: 401 and 403 of the middleware (wire contract §5.1)."""
+
+
 def unknown(name: bytes) -> Answer:
     """No function of that name."""
     shown = name[:80].decode("ascii", "replace") or "(empty)"

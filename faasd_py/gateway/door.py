@@ -12,15 +12,20 @@ import logging
 from collections.abc import Awaitable
 from typing import Final
 
+from faasd_py.auth.identity import FIELD
 from faasd_py.gateway import answers, route
 from faasd_py.gateway.cancel import Cancel
 from faasd_py.gateway.enqueue import Enqueue
+from faasd_py.gateway.gate import AUTHORIZATION, Gate
 from faasd_py.gateway.invoke import Invoke
 from faasd_py.gateway.plan import Plan
+from faasd_py.http import fields
 from faasd_py.http.client import Pool
 from faasd_py.http.errors import WireError
 from faasd_py.http.exchange import Exchange
 
+_OURS: Final = (AUTHORIZATION, FIELD.encode())
+"""Fields of a client's that the control plane never sees."""
 _log: Final = logging.getLogger("faasd_py.gateway")
 
 
@@ -64,18 +69,30 @@ async def _no_method(exchange: Exchange) -> None:
 
 
 class Control:
-    """The control plane as an upstream; while it is not there yet, 503. `only` limits which paths are let through."""
+    """The control plane as an upstream; while it is not there yet, 503. `only` limits which paths are let through.
 
-    def __init__(self, pool: Pool, only: frozenset[bytes] | None = None) -> None:
+    What is below /system and /ui is let through when the gate knows who asks, and says so to the control plane in a header
+    that nobody else can set; the credential itself stays here.
+    """
+
+    def __init__(self, pool: Pool, only: frozenset[bytes] | None = None, gate: Gate | None = None) -> None:
         self._pool = pool
         self._only = only
+        self._gate = gate or Gate()
 
     async def __call__(self, exchange: Exchange) -> None:
         """Proxy the exchange to the control plane."""
         if self._only is not None and exchange.target.partition(b"?")[0] not in self._only:
             await exchange.answer(*answers.NOT_FOUND)
             return
-        lines = b"Host: " + (exchange.host or b"localhost") + b"\r\n" + exchange.headers
+        lines = (
+            b"Host: " + (exchange.host or b"localhost") + b"\r\n" + fields.without(exchange.headers, *_OURS)
+        )
+        if route.is_system(exchange.target):
+            identity = await self._gate.operator(exchange)
+            if identity is None:
+                return
+            lines += identity.line()
         try:
             await self._pool.request(
                 exchange.method, exchange.target, lines, exchange.body, exchange.length, exchange, exchange

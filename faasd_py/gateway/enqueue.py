@@ -22,6 +22,7 @@ from faasd_py.core.errors import (
 )
 from faasd_py.gateway import answers, headers, options
 from faasd_py.gateway.admission import Rates
+from faasd_py.gateway.gate import Gate
 from faasd_py.gateway.plan import Plan
 from faasd_py.http.exchange import Exchange
 from faasd_py.observe.events import Events
@@ -73,6 +74,7 @@ class Enqueue:
         metrics: Metrics,
         terms: Terms,
         events: Events | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._registry = registry
         self._queue = queue
@@ -81,6 +83,7 @@ class Enqueue:
         self._metrics = metrics
         self._events = Events() if events is None else events
         self.terms = terms
+        self._gate = gate or Gate()
         self.draining = False
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -88,7 +91,18 @@ class Enqueue:
         plan: Plan = exchange.plan
         name, start = plan.name, time.time_ns()
         try:
-            accepted = await self.accept(name, _request(exchange, plan))
+            function = self._registry.get(name)
+            if function is None:
+                await self._unknown(exchange, name)
+                return
+            asks = function.settings.auth
+            if self._gate.functions if asks is None else asks:
+                if not await self._gate.caller(exchange):
+                    return
+                kept = headers.stored(plan.anonymous())
+            else:
+                kept = _stored(plan)
+            accepted = await self._accept(function, _request(exchange, plan, kept))
         except FaasdError as error:
             self._metrics.refused(type(error).__name__)
             await exchange.answer(*_refusal(error, name))
@@ -96,6 +110,11 @@ class Enqueue:
         exchange.extra = headers.ACCEPTED % (accepted.call_id.encode("latin-1"), accepted.id.encode(), start)
         exchange.extra_names = headers.ACCEPTED_NAMES
         await exchange.answer(202, b"", b"")
+
+    async def _unknown(self, exchange: Exchange, name: bytes) -> None:
+        """Where all functions ask, strangers are not told which there are."""
+        if not self._gate.functions or await self._gate.caller(exchange):
+            raise UnknownFunction(name)
 
     async def accept(self, name: bytes, request: Request) -> Accepted:
         """Keep the call; when this returns it is safe.
@@ -107,6 +126,9 @@ class Enqueue:
         function = self._registry.get(name)
         if function is None:
             raise UnknownFunction(name)
+        return await self._accept(function, request)
+
+    async def _accept(self, function: Function, request: Request) -> Accepted:
         now = time.time()
         wanted = self._options(request, function, now)
         self._check_rate(function)
@@ -225,11 +247,11 @@ class _Limited:
         return piece
 
 
-def _request(exchange: Exchange, plan: Plan) -> Request:
+def _request(exchange: Exchange, plan: Plan, kept: bytes) -> Request:
     return Request(
         target=plan.target,
         host=exchange.host,
-        headers=_stored(plan),
+        headers=kept,
         fields=exchange.fields,
         body=exchange.body,
         length=exchange.length,

@@ -9,6 +9,7 @@ from typing import Final
 from faasd_py.core.errors import FunctionError
 from faasd_py.gateway import answers, headers
 from faasd_py.gateway.admission import Rates
+from faasd_py.gateway.gate import Gate
 from faasd_py.gateway.plan import Plan
 from faasd_py.http.exchange import Exchange
 from faasd_py.runtime.contract import Invocation
@@ -22,9 +23,10 @@ _log: Final = logging.getLogger("faasd_py.gateway")
 class Invoke:
     """`ANY /function/NAME…`."""
 
-    def __init__(self, registry: Registry, rates: Rates) -> None:
+    def __init__(self, registry: Registry, rates: Rates, gate: Gate | None = None) -> None:
         self._registry = registry
         self._rates = rates
+        self._gate = gate or Gate()
         self._new_call_id = headers.CallIds().new
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -33,8 +35,16 @@ class Invoke:
         call_id = self._new_call_id() if plan.call_id is None else plan.call_id
         function = self._registry.get(plan.name)
         if function is None:
-            await _refuse(exchange, call_id, answers.unknown(plan.name))
+            await self._unknown(exchange, call_id, plan.name)
             return
+        asks = function.settings.auth
+        if self._gate.functions if asks is None else asks:
+            exchange.extra = b"X-Call-Id: %b\r\n" % call_id
+            if not await self._gate.caller(exchange):
+                return
+            lines = plan.anonymous()
+        else:
+            lines = plan.lines
         if refusal := self._refusal(function):
             await _refuse(exchange, call_id, refusal)
             return
@@ -42,12 +52,18 @@ class Invoke:
         function.inflight += 1
         begun = time.perf_counter()
         try:
-            await function.runtime.invoke(_prepare(exchange, plan, function, call_id), exchange)
+            await function.runtime.invoke(_prepare(exchange, plan, lines, function, call_id), exchange)
         except FunctionError as error:
             await _fail(exchange, function, call_id, error)
         finally:
             function.inflight -= 1
             function.meter.finish(_status(exchange, function), time.perf_counter() - begun)
+
+    async def _unknown(self, exchange: Exchange, call_id: bytes, name: bytes) -> None:
+        """Where all functions ask, strangers are not told which there are."""
+        exchange.extra = b"X-Call-Id: %b\r\n" % call_id
+        if not self._gate.functions or await self._gate.caller(exchange):
+            await exchange.answer(*answers.unknown(name))
 
     def _refusal(self, function: Function) -> answers.Answer | None:
         settings = function.settings
@@ -71,7 +87,7 @@ async def _fail(exchange: Exchange, function: Function, call_id: bytes, error: F
         await exchange.answer(*answers.text(error.status, str(error), internal=answers.INTERNAL))
 
 
-def _prepare(exchange: Exchange, plan: Plan, function: Function, call_id: bytes) -> Invocation:
+def _prepare(exchange: Exchange, plan: Plan, lines: bytes, function: Function, call_id: bytes) -> Invocation:
     """The invocation; the answer's lines and deadline are set on the exchange."""
     limit = function.settings.exec_timeout
     if limit and not plan.live and not exchange.upgrade:
@@ -82,7 +98,7 @@ def _prepare(exchange: Exchange, plan: Plan, function: Function, call_id: bytes)
         exchange.method,
         plan.target,
         exchange.host,
-        plan.lines + (own if plan.call_id is None else own[own.index(b"\n") + 1 :]),
+        lines + (own if plan.call_id is None else own[own.index(b"\n") + 1 :]),
         exchange.body,
         exchange.length,
         exchange,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from faasd_py.gateway import headers
+from faasd_py.http.fields import without
 
 if TYPE_CHECKING:
     from faasd_py.http.exchange import Exchange
@@ -19,7 +20,7 @@ class Plan:
     the client asks for a stream of events.
     """
 
-    __slots__ = ("call_id", "go", "lines", "live", "name", "stored", "target")
+    __slots__ = ("_anonymous", "call_id", "go", "lines", "live", "name", "stored", "target")
 
     def __init__(
         self,
@@ -37,3 +38,10 @@ class Plan:
         self.live = headers.is_live(fields)
         self.stored: bytes | None = None
         """The lines that an asynchronous call keeps, once somebody asked for them."""
+        self._anonymous: bytes | None = None
+
+    def anonymous(self) -> bytes:
+        """`lines` for a function whose caller the gateway has asked: without the credential, which was for the gateway."""
+        if self._anonymous is None:
+            self._anonymous = without(self.lines, b"authorization")
+        return self._anonymous

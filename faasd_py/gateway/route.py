@@ -28,6 +28,12 @@ def split(target: bytes) -> tuple[bytes, bytes] | None:
     return name, (path or b"/") + query
 
 
+def is_system(target: bytes) -> bool:
+    """Whether the path, however it is written, is an operator's: below /system/ or /ui/."""
+    path = unquote_to_bytes(target.partition(b"?")[0])
+    return path == b"/ui" or path.startswith((b"/system/", b"/ui/"))
+
+
 def cleaned(target: bytes) -> bytes | None:
     """The canonical target when this one has `//`, `.` or `..` in its path; None when it is canonical."""
     path, mark, query = target.partition(b"?")

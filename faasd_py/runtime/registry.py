@@ -17,7 +17,7 @@ import trio
 
 from faasd_py.config import FunctionSettings
 from faasd_py.core import names
-from faasd_py.core.annotations import annotated
+from faasd_py.core.annotations import annotated, asks
 from faasd_py.core.errors import BadRequest, ConfigError
 from faasd_py.hookspecs import RuntimeSite
 from faasd_py.observe.meter import Meter
@@ -32,7 +32,7 @@ from faasd_py.runtime.wanted import Wanted
 log: Final = logging.getLogger("faasd_py.runtime")
 OpenMode = Callable[[RuntimeSite], AbstractAsyncContextManager[Runtime]]
 _NOT_THE_RUNTIMES: Final = (
-    "exec_timeout", "max_inflight", "ordered", "labels", "annotations", "retry", "rate",
+    "exec_timeout", "max_inflight", "ordered", "labels", "annotations", "retry", "rate", "auth",
     "schedule", "catch_up",
 )  # fmt: skip
 """Settings that gateway and workers read: a change of them leaves the running processes alone."""
@@ -311,10 +311,10 @@ async def _proved(keeper: Keeper) -> None:
 def _in_force(wanted: Wanted) -> Wanted:
     """With what OpenFaaS' annotations say over the settings."""
     settings = wanted.settings
-    retry = annotated(settings.retry, settings.annotations)
-    if retry is settings.retry:
+    retry, auth = annotated(settings.retry, settings.annotations), asks(settings.auth, settings.annotations)
+    if retry is settings.retry and auth is settings.auth:
         return wanted
-    return msgspec.structs.replace(wanted, settings=msgspec.structs.replace(settings, retry=retry))
+    return msgspec.structs.replace(wanted, settings=msgspec.structs.replace(settings, retry=retry, auth=auth))
 
 
 @asynccontextmanager

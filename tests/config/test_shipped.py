@@ -13,7 +13,7 @@ from faasd_py.core.durations import Duration, Size
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"
 TEXT = SHIPPED.read_text()
-UNSET = {"gateway.tls"}
+UNSET = {"gateway.tls", "auth.user_file", "auth.password_file", "auth.tokens"}
 """Settings that have no default: in the file as an example, commented out."""
 
 
@@ -89,7 +89,7 @@ def test_examples_show_the_defaults():
         "labels",
         "annotations",
     }
-    free |= {"rate", "content_type", "ready_path", "retry.max_retry_after", "mode"}
+    free |= {"auth", "rate", "content_type", "ready_path", "retry.max_retry_after", "mode"}
     defaults, examples = plain(FunctionSettings()), merged()
 
     def compare(defaults: dict, examples: dict, path: str = "") -> None:

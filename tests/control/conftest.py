@@ -10,6 +10,8 @@ import msgspec
 import pytest
 import trio
 
+from faasd_py.auth.keyring import Keyring
+from faasd_py.auth.keys import Keys
 from faasd_py.config import Config, FunctionSettings
 from faasd_py.control.serve import serve_control
 from faasd_py.core.call import Call
@@ -159,6 +161,8 @@ class FakeHouse:
         self.queue = Books()
         self.workers = Hands()
         self.scheduler = SimpleNamespace(next_of={}.get)
+        no_keys = Keys(credentials=None, tokens=(), path=state / "auth" / "tokens.json", managed=True)
+        self.keyring = Keyring(no_keys)
         self.metrics = Metrics()
         functions = [
             function("resize", self.metrics, command=["cat"], labels={"team": "pictures"}),
@@ -193,20 +197,20 @@ class Answer:
         return msgspec.json.decode(self.body)
 
 
-def _exchange(path, method, target, body):
+def _exchange(path, method, target, body, headers):
     connection = http.client.HTTPConnection("localhost", timeout=20)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(20)
     connection.sock.connect(str(path))
     try:
-        connection.request(method, target, body)
+        connection.request(method, target, body, headers)
         return Answer(connection.getresponse())
     finally:
         connection.close()
 
 
-async def exchange(path, method, target, body=None):
-    return await trio.to_thread.run_sync(_exchange, path, method, target, body)
+async def exchange(path, method, target, body=None, headers=()):
+    return await trio.to_thread.run_sync(_exchange, path, method, target, body, dict(headers))
 
 
 @pytest.fixture
@@ -223,10 +227,11 @@ async def served(daemon, tmp_path, nursery):
 
 @pytest.fixture
 def ask(served):
-    """Ask the control socket."""
+    """Ask the control socket, as the door does for somebody who may do everything, or for `who`."""
 
-    async def one(method, target, body=None):
-        return await exchange(served / "control.sock", method, target, body)
+    async def one(method, target, body=None, who="everyone;admin,invoke,read"):
+        headers = {} if who is None else {"X-Faasd-Py-Identity": who}
+        return await exchange(served / "control.sock", method, target, body, headers)
 
     return one
 

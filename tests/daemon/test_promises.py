@@ -80,12 +80,14 @@ def test_what_is_read_at_start_only_waits_for_it(tmp_path):
         assert daemon.ask("POST", "/function/cat.prod", b"x").body == b"x"
 
 
-@pytest.mark.parametrize("path", ["/system/functions", "/ui/", "/ui"])
-def test_what_is_not_served_yet_is_404(tmp_path, path):
-    """With and without [auth]: the gateway never leads to the command line's API."""
+def test_operators_must_say_who_they_are(tmp_path):
+    """Every path below /system and /ui, whether anything is there or not; what is open stays open."""
     with running(tmp_path, {}, auth={"enabled": True}) as daemon:
         daemon.wait_healthy()
-        assert daemon.ask("GET", path).status == 404
+        for path in ("/system/functions", "/system/nothing", "/ui/", "/ui"):
+            assert daemon.ask("GET", path).status == 401
+        assert daemon.ask("GET", "/nothing").status == 404
+        assert daemon.system("GET", "/system/nothing").status == 404
 
 
 def test_a_url_may_be_a_unix_socket(tmp_path):

@@ -28,7 +28,7 @@ async def answer(queue: Queue, *, stops: bool = False) -> tuple[int, bytes]:
     async def take(status: int, headers: bytes, body: bytes) -> None:
         answers.append((status, body))
 
-    await Cancel(queue, lambda call: stops)(
+    await Cancel(queue, lambda call: stops, SimpleNamespace(functions=list))(
         SimpleNamespace(answer=take, plan=SimpleNamespace(name=b"my-call"))
     )
     return answers[0]

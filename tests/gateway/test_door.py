@@ -94,8 +94,12 @@ class Site:
         terms = Terms(max_body=1 << 20, allow=Config().callback.allow, own_names=frozenset({"gateway"}))
         self.enqueue = Enqueue(self.functions, self.books, self.spool, rates, self.metrics, terms)
         self.pool = Pool(dial_unix(str(tmp_path / "control.sock"), timeout=1.0))
+        registry = SimpleNamespace(functions=self.functions.values)
         door = Door(
-            Invoke(self.functions, rates), self.enqueue, Cancel(self.books, self.stop), Control(self.pool)
+            Invoke(self.functions, rates),
+            self.enqueue,
+            Cancel(self.books, self.stop, registry),
+            Control(self.pool),
         )
         self.server = Server(door, LIMITS, fields=headers.WANTED)
 
