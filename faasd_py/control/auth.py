@@ -24,8 +24,10 @@ _PARAMETER: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 
 def add_auth(app: QuartTrio) -> None:
     """Every route but the open ones needs somebody whom the door recognised, with the scope that the table says."""
-    scopes = {(operation.method, operation.path): operation.scope for operation in OPERATIONS}
-    scopes |= _UNDESCRIBED
+    scopes: dict[tuple[str, str], str] = {
+        **_UNDESCRIBED,
+        **{(operation.method, operation.path): operation.scope for operation in OPERATIONS},
+    }
 
     @app.before_request
     async def check() -> Response | None:
