@@ -36,6 +36,7 @@ SETTINGS_OF: Final = {
 }
 """What not every built-in mode heeds; said of a mode that does not, it would be ignored, so it is refused."""
 SMALLEST_HEAD: Final = 1024
+SMALLEST_LOG: Final = 1 << 20
 _WORD: Final = re.compile(r"[a-z0-9](?:[-a-z0-9_.]*[a-z0-9])?", re.ASCII)
 _FILE: Final = re.compile(r"[-._a-zA-Z0-9]+", re.ASCII)
 _VISIBLE: Final = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
@@ -49,6 +50,7 @@ def broken(config: Config) -> Broken:
     yield from _queue(config)
     yield from _callback(config)
     yield from _auth(config)
+    yield from _logs(config)
     for name, function in config.functions.items():
         for sentence in _function(name, function):
             yield f"functions.{name}{sentence}"
@@ -112,6 +114,15 @@ def _auth(config: Config) -> Broken:
             yield f"auth.{key}: expected the path of a file, got {shown(path)}"
     if (auth.user_file is None) is not (auth.password_file is None):
         yield "auth: expected both user_file and password_file, or neither"
+
+
+def _logs(config: Config) -> Broken:
+    logs = config.logs
+    if logs.per_function < SMALLEST_LOG:
+        yield f'logs.per_function: expected "1MiB" or more, got {shown(str(logs.per_function))}'
+    if logs.total < logs.per_function:
+        yield f"logs.total: expected at least per_function, got {shown(str(logs.total))}"
+    yield from _positive("logs.retention", logs.retention)
 
 
 def _function(name: str, function: FunctionSettings) -> Broken:

@@ -125,6 +125,20 @@ class LogSettings(Table, frozen=True, kw_only=True):
     format: Literal["text", "json"] = "text"
 
 
+class LogsSettings(Table, frozen=True, kw_only=True):
+    """`[logs]`: the lines of functions, kept on disk."""
+
+    enabled: bool = True
+    per_function: Size = Size(16 * MIB)
+    total: Size = Size(256 * MIB)
+    """All functions together; the oldest lines go first."""
+    retention: Duration = Duration(7 * 24 * 3600)
+    echo: bool = True
+    """Into the daemon's own log, too."""
+    watchdog_lines: bool = False
+    """A fork call leaves the lines that OpenFaaS' classic-watchdog writes."""
+
+
 class ReplicaSettings(Table, frozen=True, kw_only=True):
     """`replicas = { min, max }` of an http function; min 0 means that it may sleep."""
 
@@ -208,6 +222,7 @@ class Config(Table, frozen=True, kw_only=True):
     callback: CallbackSettings = CallbackSettings()
     auth: AuthSettings = AuthSettings()
     log: LogSettings = LogSettings()
+    logs: LogsSettings = LogsSettings()
     plugins: list[str] = []
     services: dict[str, dict[str, Any]] = {}
     """`[services.NAME]`: run the service of that name, with this table as its options."""

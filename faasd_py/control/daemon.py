@@ -10,6 +10,7 @@ from faasd_py.config import Config, FunctionSettings
 from faasd_py.deploy.namespaces import Namespaces
 from faasd_py.deploy.secrets import Secrets
 from faasd_py.observe.events import Events
+from faasd_py.observe.logbook import Logbook
 from faasd_py.observe.meter import Meter
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Queue
@@ -130,6 +131,11 @@ class Daemon(Protocol):
     @property
     def stopping(self) -> bool:
         """It is to stop: whoever waits for something is to go."""
+        ...
+
+    @property
+    def logbook(self) -> Logbook:
+        """The lines of functions."""
         ...
 
     @property

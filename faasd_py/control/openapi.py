@@ -11,7 +11,7 @@ from quart import Response
 from quart_trio import QuartTrio
 
 import faasd_py
-from faasd_py.control import calls_operations, events, namespaces, secrets, tokens
+from faasd_py.control import calls_operations, events, logs, namespaces, secrets, tokens
 from faasd_py.control.operation import JSON, Answer, Nothing, Operation, Parameter, text
 
 PATH: Final = "/system/openapi.json"
@@ -36,6 +36,7 @@ OPERATIONS: Final = (
     HEALTH,
     *calls_operations.OPERATIONS,
     *events.OPERATIONS,
+    *logs.OPERATIONS,
     *secrets.OPERATIONS,
     *namespaces.OPERATIONS,
     *tokens.OPERATIONS,

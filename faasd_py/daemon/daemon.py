@@ -47,6 +47,7 @@ from faasd_py.http.limits import Limits
 from faasd_py.http.server import Server
 from faasd_py.observe import log
 from faasd_py.observe.events import Events
+from faasd_py.observe.logbook import Logbook
 from faasd_py.observe.metrics import Metrics
 from faasd_py.plugins import Plugins
 from faasd_py.queue.contract import Queue
@@ -89,7 +90,9 @@ class Daemon:
         keyring: Keyring,
         namespaces: Namespaces,
         secrets: Secrets,
+        logbook: Logbook,
     ) -> None:
+        self.logbook = logbook
         self.namespaces = namespaces
         self.secrets = secrets
         self.config = config
@@ -226,6 +229,7 @@ class Daemon:
         self._notifier.stopping("draining", within=grace + AFTER_GRACE)
         self.scheduler.stop()
         self._enqueue.draining = True
+        self.logbook.end_follows()
         self._server.drain()
         self._metrics_server.drain()
         with trio.move_on_after(grace) as patience:
@@ -284,6 +288,7 @@ class Daemon:
         self._enqueue.terms = terms
         self.config = new
         log.setup(new.log)
+        self.logbook.reconfigure(new.logs)
         limits = _limits(new.gateway)
         self._server.set_limits(limits)
         self._metrics_server.set_limits(limits)

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ from faasd_py.hookspecs import QueueSite
 from faasd_py.observe import log
 from faasd_py.observe.events import Events
 from faasd_py.observe.functionlog import FunctionLogger
+from faasd_py.observe.logbook import open_logbook
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.spool import Spool
 from faasd_py.runtime.machinery import open_machinery
@@ -101,18 +103,20 @@ async def _rooms(
         events.subscribe(observer, name)
     async with (
         open_modes(loaded.modes, config) as modes,
+        open_logbook(_directory(Path(config.state.directory) / "logs"), config.logs) as logbook,
         open_machinery() as machinery,
         open_registry(
             modes,
             namespace=config.gateway.namespace,
             directory=_directory(Path(config.state.runtime_directory) / "functions"),
             secrets=secrets.directory,
-            log_for=FunctionLogger,
+            log_for=partial(FunctionLogger, book=logbook),
             meter_for=metrics.meter,
             machinery=machinery,
         ) as registry,
         backend.open(site) as queue,
     ):
+        metrics.logs = logbook.figures
         await registry.apply(config.functions)
         yield Daemon(
             path=path,
@@ -127,6 +131,7 @@ async def _rooms(
             keyring=keyring,
             namespaces=namespaces,
             secrets=secrets,
+            logbook=logbook,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from faasd_py.observe.logbook.words import Figures
 from faasd_py.observe.meter import Meter
 
 
@@ -62,6 +63,8 @@ class Metrics:
         self.accepted_by: dict[str, int] = {}
         self.refused_by: dict[str, int] = {}
         self.scheduled_by: dict[tuple[str, str], int] = {}
+        self.logs = Figures()
+        """What was kept of the functions' lines: whoever opens the logbook sets it."""
         self.connections: Callable[[], int] = int
         """How many connections are open: whoever opens the door sets it."""
 

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from faasd_py.observe.logbook.words import Figures
 from faasd_py.observe.meter import BUCKETS, SUM, Meter
 from faasd_py.observe.metrics import LaneFigures, Metrics, QueueFigures, ReplicaFigures
 
@@ -43,7 +44,14 @@ def render(
     """The whole page."""
     registry = CollectorRegistry()
     registry.register(
-        Families([*invocations(metrics), *replica_counts(replicas), *asynchronous(metrics, queue, now)])
+        Families(
+            [
+                *invocations(metrics),
+                *replica_counts(replicas),
+                *asynchronous(metrics, queue, now),
+                *lines(metrics.logs),
+            ]
+        )
     )
     ProcessCollector(registry=registry)
     text = generate_latest(registry)
@@ -131,6 +139,16 @@ def asynchronous(metrics: Metrics, queue: QueueFigures | None, now: float) -> It
         ("function_name", "outcome"),
         metrics.scheduled_by.copy().items(),
     )
+
+
+def lines(logs: Figures) -> Iterator[Metric]:
+    """What functions wrote."""
+    yield _counter("faasd_log_lines", "Lines of functions that were kept.", (), [((), logs.lines)])
+    dropped = [(("overload",), logs.overload), (("disk",), logs.disk)]
+    yield _counter(
+        "faasd_log_lines_dropped", "Lines of functions that were lost, by reason.", ("reason",), dropped
+    )
+    yield _gauge("faasd_log_bytes", "Bytes that the lines of functions occupy.", (), [((), logs.bytes)])
 
 
 def _openfaas_totals(metrics: Metrics) -> Iterator[Metric]:

@@ -171,6 +171,8 @@ class FakeHouse:
         self.registry = SimpleNamespace(functions=lambda: functions)
         self.events = Events()
         self.stopping = False
+        self.logbook = None
+        """Tests of logs bring one."""
         self.ill = None
         self.reload_answer = None
         self.reloads = 0
