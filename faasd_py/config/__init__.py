@@ -7,6 +7,7 @@ from faasd_py.config.settings import (
     Config,
     FunctionSettings,
     GatewaySettings,
+    GroupSettings,
     LimitSettings,
     LogSettings,
     MetricsSettings,
@@ -20,7 +21,7 @@ from faasd_py.config.settings import (
 from faasd_py.config.show import plain, show
 
 __all__ = [
-    "AuthSettings", "CallbackSettings", "Config", "FunctionSettings", "GatewaySettings", "LimitSettings", "LogSettings",
+    "AuthSettings", "CallbackSettings", "Config", "FunctionSettings", "GatewaySettings", "GroupSettings", "LimitSettings", "LogSettings",
     "MetricsSettings", "QueueSettings", "RateSettings", "ReplicaSettings", "StateSettings", "TlsSettings",
     "WorkerSettings", "find", "load", "parse", "plain", "show",
 ]  # fmt: skip

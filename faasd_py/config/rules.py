@@ -12,6 +12,7 @@ from faasd_py.config.addresses import check_allowed, check_host, check_listen, c
 from faasd_py.config.explain import shown
 from faasd_py.config.settings import Config, FunctionSettings
 from faasd_py.core import names
+from faasd_py.core.annotations import DEFAULT_QUEUE, QUEUE, check_queue
 
 POSITIVE: Final = (
     "gateway.head_timeout",
@@ -48,6 +49,7 @@ def broken(config: Config) -> Broken:
     yield from _listeners(config)
     yield from _gateway(config)
     yield from _queue(config)
+    yield from _groups(config)
     yield from _callback(config)
     yield from _auth(config)
     yield from _logs(config)
@@ -98,6 +100,13 @@ def _queue(config: Config) -> Broken:
         yield from _tried(f"runtimes.{plugin}", _check_word, plugin)
 
 
+def _groups(config: Config) -> Broken:
+    for name in config.workers.groups:
+        yield from _tried(f"workers.groups.{name}", check_queue, name)
+        if name == DEFAULT_QUEUE:
+            yield f"workers.groups.{name}: the slots of this queue are workers.max_inflight"
+
+
 def _callback(config: Config) -> Broken:
     for index, word in enumerate(config.callback.allow):
         yield from _tried(f"callback.allow[{index}]", check_allowed, word)
@@ -134,6 +143,7 @@ def _function(name: str, function: FunctionSettings) -> Broken:
     yield from _service(function)
     yield from _retry(function)
     yield from _schedule(function)
+    yield from _tried(f".annotations.{QUEUE}", check_queue, function.annotations.get(QUEUE, DEFAULT_QUEUE))
     for key in POSITIVE_OF_FUNCTION:
         yield from _positive(f".{key}", getattr(function, key))
     if function.content_type is not None and not _VISIBLE.fullmatch(function.content_type):

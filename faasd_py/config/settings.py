@@ -80,6 +80,13 @@ class QueueSettings(Table, frozen=True, kw_only=True):
     """`[queue.options]`: handed to the backend as it is."""
 
 
+class GroupSettings(Table, frozen=True, kw_only=True):
+    """`[workers.groups.NAME]`: the functions whose annotation `com.openfaas.queue` is NAME."""
+
+    max_inflight: Count
+    """Their asynchronous calls at once, besides those of `[workers]`."""
+
+
 class WorkerSettings(Table, frozen=True, kw_only=True):
     """`[workers]`: the asynchronous calls that run at once, and how long a stop waits for them."""
 
@@ -87,6 +94,8 @@ class WorkerSettings(Table, frozen=True, kw_only=True):
     function_max_inflight: Count = 8
     """Asynchronous calls of one function at once, unless the function says otherwise."""
     grace: Duration = Duration(30)
+    groups: dict[str, GroupSettings] = {}
+    """`[workers.groups.NAME]`: named queues with slots of their own."""
 
 
 class CallbackSettings(Table, frozen=True, kw_only=True):

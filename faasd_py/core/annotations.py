@@ -1,17 +1,19 @@
-"""Pure. What a function's annotations say: over its retry policy (OpenFaaS wire contract §2.5), and where `auth` is not set.
+"""Pure. What a function's annotations say: of asynchronous calls (OpenFaaS wire contract §2.5), and where `auth` is not set.
 
     com.openfaas.retry.attempts   a whole number from 1 on, the first attempt included
     com.openfaas.retry.codes      statuses, with commas between
     com.openfaas.retry.min_wait   a duration
     com.openfaas.retry.max_wait   a duration
+    com.openfaas.queue            the named queue that it belongs to
 
     faasd-py.auth                 `true`: callers must say who they are
 
-A value of the first four that cannot be read counts as not given, as in OpenFaaS.
+A value of the first five that cannot be read counts as not given, as in OpenFaaS.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -22,6 +24,22 @@ from faasd_py.core.retry import RetryPolicy
 
 PREFIX: Final = "com.openfaas.retry."
 ASKS: Final = "faasd-py.auth"
+QUEUE: Final = "com.openfaas.queue"
+DEFAULT_QUEUE: Final = "faas-request"
+"""The name of OpenFaaS' default queue: dashboards select it."""
+_NAME: Final = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?", re.ASCII)
+
+
+def queue_of(annotations: Mapping[str, str]) -> str:
+    """The named queue of a function."""
+    name = annotations.get(QUEUE, DEFAULT_QUEUE)
+    return name if _NAME.fullmatch(name) else DEFAULT_QUEUE
+
+
+def check_queue(name: str) -> None:
+    """Raises ValueError, one sentence, when it cannot name a queue."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"expected 1 to 63 letters, digits, '-', '_' or '.', got {name[:80]!r}")
 
 
 def annotated(policy: RetryPolicy, annotations: Mapping[str, str]) -> RetryPolicy:

@@ -157,7 +157,7 @@ class Daemon:
             await rooms.start(self._run_doors, sockets)
             await rooms.start(self._keep_control)
             await rooms.start(self.scheduler.run)
-            rooms.start_soon(follow, self.registry, self.scheduler.refresh)
+            rooms.start_soon(follow, self.registry, self.workers.refresh, self.scheduler.refresh)
             rooms.start_soon(self._notifier.watch)
             self._notifier.ready(f"serving {len(self.config.functions)} functions")
             _log.info("ready: listening on %s", ", ".join(map(name_of, sockets.gateway)))

@@ -31,7 +31,7 @@ AT_ONCE: Final = 100
 """Functions whose calls are put at the same time."""
 HEADERS: Final = b"X-Topic: cron-function\r\nX-Connector: cron-connector\r\n"
 """As the cron-connector sends them (OpenFaaS wire contract §2.8)."""
-CATCH_UP: Final = "com.faasd-py.catch-up"
+CATCH_UP: Final = "faasd-py.catch-up"
 """The annotation that stands for the setting `catch_up`."""
 
 

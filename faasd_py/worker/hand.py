@@ -17,9 +17,10 @@ from faasd_py.core.errors import IllegalMove, QueueUnavailable
 from faasd_py.core.lifecycle import Move
 from faasd_py.core.outcome import CANCEL, RELEASE, Outcome, Verdict
 from faasd_py.queue.contract import Queue
-from faasd_py.worker.lane import Lane
+from faasd_py.worker.lane import Lane, Worker, deal
 from faasd_py.worker.nap import Nap
 from faasd_py.worker.run import TIMEOUT, Run
+from faasd_py.worker.slots import Slots
 
 HAND_BACKS: Final = 5
 log: Final = logging.getLogger("faasd_py.worker")
@@ -52,8 +53,8 @@ class Hand:
         self._left = left
         self._scope = trio.CancelScope()
         self._run: Run | None = None
-        self._holding = False
-        """It holds a slot."""
+        self._held: Slots[Worker] | None = None
+        """Where the slot that it holds is from."""
         self._dismissed = False
         self._misses = 0
 
@@ -65,6 +66,11 @@ class Hand:
         self._dismissed = True
         if self._run is None:
             self._scope.cancel()
+
+    def grant(self, slots: Slots[Worker]) -> None:
+        """It waited for a slot of these, and has one now."""
+        self._held = slots
+        self.nap.wake()
 
     async def run(self) -> None:
         """Work until dismissed."""
@@ -102,10 +108,10 @@ class Hand:
 
     def _go_on(self) -> Lease | None:
         """After a call: the next one, if this worker may keep its slot."""
-        if not self._holding:
+        if self._held is None:
             return None
         lane = self._lane
-        if lane.may_go_on() and not self._dismissed:
+        if lane.may_go_on(self._held) and not self._dismissed:
             lease = self._queue.lease_nowait(lane.name)
             if lease is not None:
                 lane.leases += 1
@@ -115,9 +121,9 @@ class Hand:
         return None
 
     def _put_down(self) -> None:
-        if self._holding:
-            self._holding = False
-            self._lane.put_down()
+        held, self._held = self._held, None
+        if held is not None:
+            self._lane.put_down(held)
 
     async def _next(self) -> Lease | None:
         """The next call, waited for as leader; None when dismissed."""
@@ -151,8 +157,11 @@ class Hand:
         lane.waiting = True
         await self._queue.wait_ready(lane.name)
         lane.waiting = False
-        if not lane.slots.take():
-            lane.slots.queue(lane.name, self.nap)
+        slots = lane.slots
+        if slots.take():
+            self._held = slots
+        else:
+            slots.queue(lane.name, self)
             await self.nap.sleep(self._leave_queue)
         lease = self._lease()
         if lease is None and not self._dismissed and lane.has_room():
@@ -172,12 +181,17 @@ class Hand:
                 lease = self._queue.lease_nowait(lane.name)
         finally:
             if lease is None:
-                lane.give_slot()
+                self._give_back()
         if lease is not None:
             lane.take()
-            self._holding = True
             self._misses = 0
         return lease
+
+    def _give_back(self) -> None:
+        """The slot that was in hand in vain."""
+        held, self._held = self._held, None
+        if held is not None:
+            deal(held, held.give())
 
     async def _begin(self, run: Run) -> bool:
         """Have it on record that the attempt begins; False when it must not be made."""

@@ -27,6 +27,16 @@ class Worker(Protocol):
         """Stop waiting, and leave."""
         ...
 
+    def grant(self, slots: Slots[Worker]) -> None:
+        """It waited for a slot of these, and has one now."""
+        ...
+
+
+def deal(slots: Slots[Worker], woken: list[Worker]) -> None:
+    """Tell those who have a slot now."""
+    for worker in woken:
+        worker.grant(slots)
+
 
 class Lane:
     """Synchronous: every method decides at once.
@@ -34,7 +44,7 @@ class Lane:
     Args:
         name: the queue's name of it.
         work: what its calls are.
-        slots: shared with other lanes.
+        slots: shared with other lanes; `move` exchanges them.
         hire: makes and starts one more worker.
         now: the run's clock, in seconds.
     """
@@ -43,7 +53,7 @@ class Lane:
         self,
         name: str,
         work: Work,
-        slots: Slots[Nap],
+        slots: Slots[Worker],
         hire: Callable[[Lane], Worker],
         now: Callable[[], float] = trio.current_time,
     ) -> None:
@@ -78,14 +88,28 @@ class Lane:
         """One more call may be leased."""
         return self.running < self.window.size and not self.closing and not self.is_quiet()
 
-    def may_go_on(self) -> bool:
-        """A worker that has just finished may take the next call without giving its slot back."""
+    def move(self, slots: Slots[Worker]) -> None:
+        """From now on the lane's calls take these slots; who runs gives back to the old ones."""
+        if slots is self.slots:
+            return
+        old, self.slots = self.slots, slots
+        waiting = old.forget(self.name)
+        if waiting is None:
+            return
+        if slots.take():
+            waiting.grant(slots)
+        else:
+            slots.queue(self.name, waiting)
+
+    def may_go_on(self, held: Slots[Worker]) -> bool:
+        """A worker that has just finished may take the next call without giving its slot of these back."""
         self.refresh()
         return (
             self.running <= self.window.size
             and not self.closing
             and not self.is_quiet()
-            and not self.slots.contested(self.name)
+            and held is self.slots
+            and not held.contested(self.name)
         )
 
     def take(self) -> None:
@@ -93,15 +117,10 @@ class Lane:
         self.running += 1
         self.leases += 1
 
-    def put_down(self) -> None:
-        """A worker has finished and gives its slot back."""
+    def put_down(self, held: Slots[Worker]) -> None:
+        """A worker has finished and gives its slot of these back."""
         self.running -= 1
-        self.give_slot()
-
-    def give_slot(self) -> None:
-        """Give a slot back; whoever waited longest goes on."""
-        for nap in self.slots.give():
-            nap.wake()
+        deal(held, held.give())
 
     def promote(self) -> None:
         """Make somebody the leader, if one is wanted."""

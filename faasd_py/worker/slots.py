@@ -1,4 +1,4 @@
-"""Pure. The slots of the whole house, dealt out lane by lane. Decides and never waits: whoever gets a slot is to be woken.
+"""Pure. The slots that many lanes share, dealt out lane by lane. Decides and never waits: whoever gets a slot is to be woken.
 
 A lane waits here at most once, in the order of arrival; so waiting lanes are served in turn, however many calls each has.
 """
@@ -33,9 +33,9 @@ class Slots(Generic[W]):
         """`who` waits for a slot for this lane."""
         self._waiting[lane] = who
 
-    def forget(self, lane: str) -> None:
-        """The lane waits no longer."""
-        self._waiting.pop(lane, None)
+    def forget(self, lane: str) -> W | None:
+        """The lane waits no longer; who waited for it."""
+        return self._waiting.pop(lane, None)
 
     def contested(self, lane: str) -> bool:
         """A holder of this lane must give its slot back now: another lane waits, or there are too many holders."""

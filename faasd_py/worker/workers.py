@@ -13,6 +13,7 @@ import trio
 
 from faasd_py.callback.build import is_callback
 from faasd_py.config import CallbackSettings, QueueSettings, WorkerSettings
+from faasd_py.core.annotations import DEFAULT_QUEUE, queue_of
 from faasd_py.core.errors import QueueError
 from faasd_py.core.outcome import CANCEL, CRASHED
 from faasd_py.hookspecs import ClaimLane
@@ -23,11 +24,12 @@ from faasd_py.queue.spool import Spool
 from faasd_py.worker.calls import Bench, Calls, Functions
 from faasd_py.worker.deliveries import Deliveries, Delivers, Satchel
 from faasd_py.worker.hand import Hand
-from faasd_py.worker.lane import Lane
-from faasd_py.worker.nap import Nap
+from faasd_py.worker.lane import Lane, Worker, deal
+from faasd_py.worker.pools import Pools
 from faasd_py.worker.run import Run
 from faasd_py.worker.slots import Slots
 from faasd_py.worker.watch import Watch
+from faasd_py.worker.work import Work
 
 log: Final = logging.getLogger("faasd_py.worker")
 TICK: Final = 15.0
@@ -51,8 +53,8 @@ class RunningCall(msgspec.Struct, frozen=True, kw_only=True):
 class Workers:
     """Takes calls from the queue and runs them.
 
-    Function calls share `[workers] max_inflight` slots, dealt lane by lane; deliveries have slots of their own, so that
-    receivers who do not answer cannot hold up functions. `clock` gives seconds since 1970, `roll` random numbers in
+    Function calls share `[workers] max_inflight` slots, or those of their named queue, dealt lane by lane; deliveries have
+    slots of their own, so that receivers who do not answer cannot hold up functions. `clock` gives seconds since 1970, `roll` random numbers in
     [0, 1); `max_answer` bounds the answers kept for callbacks, in bytes.
     """
 
@@ -84,8 +86,8 @@ class Workers:
         self._satchel = Satchel(
             queue=queue, messenger=messenger, metrics=metrics, events=events, settings=callback_settings, roll=roll
         )  # fmt: skip
-        self._slots: Slots[Nap] = Slots(settings.max_inflight)
-        self._delivery_slots: Slots[Nap] = Slots(callback_settings.max_inflight * RECEIVERS)
+        self._pools: Pools[Worker] = Pools(settings.max_inflight, _groups(settings))
+        self._delivery_slots: Slots[Worker] = Slots(callback_settings.max_inflight * RECEIVERS)
         self._lanes: dict[str, Lane] = {}
         self._claims: list[ClaimLane] = []
         self._nursery: trio.Nursery | None = None
@@ -167,14 +169,23 @@ class Workers:
         if callback_settings is not None:
             self._satchel.settings = callback_settings
         deliveries = self._satchel.settings.max_inflight * RECEIVERS
-        for nap in self._slots.resize(settings.max_inflight) + self._delivery_slots.resize(deliveries):
-            nap.wake()
-        self._refresh()
+        for slots, woken in self._pools.resize(settings.max_inflight, _groups(settings)):
+            deal(slots, woken)
+        deal(self._delivery_slots, self._delivery_slots.resize(deliveries))
+        self.refresh()
 
-    def _refresh(self) -> None:
-        for lane in self._lanes.values():
+    def refresh(self) -> None:
+        """Heed what the functions' own settings say now."""
+        for lane in list(self._lanes.values()):
+            lane.move(self._slots_of(lane.name))
             lane.refresh()
             lane.promote()
+
+    def _slots_of(self, name: str) -> Slots[Worker]:
+        if is_callback(name):
+            return self._delivery_slots
+        function = self._bench.registry.lane(name)
+        return self._pools.of(DEFAULT_QUEUE if function is None else queue_of(function.settings.annotations))
 
     async def _run_helpers(self) -> None:
         with self._helpers:
@@ -210,9 +221,10 @@ class Workers:
         if self._claims and self._claimed(name):
             return
         if is_callback(name):
-            lane = Lane(name, Deliveries(name, self._satchel), self._delivery_slots, self._hire)
+            work: Work = Deliveries(name, self._satchel)
         else:
-            lane = Lane(name, Calls(name, self._bench), self._slots, self._hire)
+            work = Calls(name, self._bench)
+        lane = Lane(name, work, self._slots_of(name), self._hire)
         self._lanes[name] = lane
         lane.promote()
         if self._draining:
@@ -247,5 +259,9 @@ class Workers:
                 else:
                     lane.shrink()
             seen = {lane.name: lane.leases for lane in self._lanes.values()}
-            self._refresh()
+            self.refresh()
             self._messenger.tidy()
+
+
+def _groups(settings: WorkerSettings) -> dict[str, int]:
+    return {name: group.max_inflight for name, group in settings.groups.items()}

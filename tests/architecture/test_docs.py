@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from faasd_py.cli.parser import make_parser
-from faasd_py.config import Config, FunctionSettings, RateSettings, TlsSettings, plain
+from faasd_py.config import Config, FunctionSettings, GroupSettings, RateSettings, TlsSettings, plain
 from faasd_py.gateway import options
 from faasd_py.observe.metrics import Metrics
 from faasd_py.runtime import environment, fork, lines, output, run
@@ -52,6 +52,7 @@ TABLES = {
         if hasattr(field.default, "__struct_fields__")
     },
     "[functions.NAME.rate]": RateSettings,
+    "[workers.groups.NAME]": GroupSettings,
 }
 
 

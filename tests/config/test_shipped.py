@@ -13,7 +13,7 @@ from faasd_py.core.durations import Duration, Size
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"
 TEXT = SHIPPED.read_text()
-UNSET = {"gateway.tls", "auth.user_file", "auth.password_file", "auth.tokens"}
+UNSET = {"gateway.tls", "auth.user_file", "auth.password_file", "auth.tokens", "workers.groups"}
 """Settings that have no default: in the file as an example, commented out."""
 
 

@@ -161,7 +161,7 @@ async def test_lanes_that_wait_for_a_slot(nursery, autojump_clock: MockClock):
     await house.workers.drain(30)
     await over.wait()
     assert trio.current_time() == pytest.approx(5, abs=0.1)
-    assert house.workers._slots.used == 0
+    assert house.workers._pools.of("").used == 0
     assert sorted(one.state for one in house.queue.entries.values()) == [State.READY, State.READY, State.DONE]
 
 
@@ -208,4 +208,4 @@ async def test_a_drain_at_any_moment(nursery, moment):
         await house.workers.drain(0)
         await over.wait()
     assert State.LEASED not in {one.state for one in house.queue.entries.values()}
-    assert house.workers._slots.used == house.workers._delivery_slots.used == 0
+    assert house.workers._pools.of("").used == house.workers._delivery_slots.used == 0

@@ -105,7 +105,7 @@ async def test_nothing_is_lost(nursery, autojump_clock: MockClock, caplog, seed)
         await house.queue.until(lambda: all(one.state in ENDS for one in house.queue.entries.values()))
     await wait_all_tasks_blocked()
     assert house.workers.running() == []
-    assert house.workers._slots.used == house.workers._delivery_slots.used == 0
+    assert house.workers._pools.of("").used == house.workers._delivery_slots.used == 0
     assert all(function.meter.inflight == 0 for function in house.registry.functions.values())
     assert {one.attempts for one in house.queue.entries.values()} <= set(range(11))
     before = trio.current_time()

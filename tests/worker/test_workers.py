@@ -479,7 +479,7 @@ async def test_a_lane_s_failure_is_its_own(shop, autojump_clock: MockClock, capl
     assert "surprise" in caplog.text
     others = [house.put("b") for _ in range(3)]
     await house.queue.ended(*others)
-    for slots in (house.workers._slots, house.workers._delivery_slots):
+    for slots in (house.workers._pools.of(""), house.workers._delivery_slots):
         assert slots.used == 0
     assert house.workers.running() == []
 
