@@ -49,7 +49,8 @@ def _open(path, query, headers):
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(30)
     connection.sock.connect(str(path))
-    connection.request("GET", f"/system/events{query}", headers=headers)
+    who = {"X-Faasd-Py-Identity": "reader;read"}
+    connection.request("GET", f"/system/events{query}", headers=who | headers)
     return connection, connection.getresponse()
 
 
