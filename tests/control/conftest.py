@@ -199,6 +199,10 @@ class Answer:
         return msgspec.json.decode(self.body)
 
 
+WHOEVER = {"X-Faasd-Py-Identity": "everyone;admin,invoke,read"}
+"""What the door tells the control socket of somebody who may do everything."""
+
+
 def _exchange(path, method, target, body, headers):
     connection = http.client.HTTPConnection("localhost", timeout=20)
     connection.sock = socket.socket(socket.AF_UNIX)
@@ -211,7 +215,8 @@ def _exchange(path, method, target, body, headers):
         connection.close()
 
 
-async def exchange(path, method, target, body=None, headers=()):
+async def exchange(path, method, target, body=None, headers=WHOEVER):
+    """One request, from somebody who may do everything unless `headers` say otherwise."""
     return await trio.to_thread.run_sync(_exchange, path, method, target, body, dict(headers))
 
 
@@ -231,7 +236,7 @@ async def served(daemon, tmp_path, nursery):
 def ask(served):
     """Ask the control socket, as the door does for somebody who may do everything, or for `who`."""
 
-    async def one(method, target, body=None, who="everyone;admin,invoke,read"):
+    async def one(method, target, body=None, who=WHOEVER["X-Faasd-Py-Identity"]):
         headers = {} if who is None else {"X-Faasd-Py-Identity": who}
         return await exchange(served / "control.sock", method, target, body, headers)
 

@@ -124,7 +124,10 @@ async def stream(book, served):
     async def one(query: str, socket: str = "control.sock") -> Stream:
         wire = await trio.open_unix_socket(served / socket)
         wires.append(wire)
-        await wire.send_all(b"GET /system/logs?%s HTTP/1.1\r\nHost: x\r\n\r\n" % query.encode())
+        await wire.send_all(
+            b"GET /system/logs?%s HTTP/1.1\r\nHost: x\r\nX-Faasd-Py-Identity: reader;read\r\n\r\n"
+            % query.encode()
+        )
         return Stream(wire)
 
     yield one
@@ -386,7 +389,9 @@ async def test_a_slow_reader_holds_nothing_and_is_told_what_it_missed(daemon, se
     async with open_logbook(tmp_path / "small", Words(per_function=2 * MIB)) as book:
         daemon.logbook = book
         wire = await trio.open_unix_socket(served / "control.sock")
-        await wire.send_all(b"GET /system/logs?name=resize&follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        await wire.send_all(
+            b"GET /system/logs?name=resize&follow=1 HTTP/1.1\r\nHost: x\r\nX-Faasd-Py-Identity: reader;read\r\n\r\n"
+        )
         answer = Stream(wire)
         await answer.start()
         with trio.fail_after(60):
