@@ -41,6 +41,7 @@ def _plugins(config: Config) -> Iterator[str]:
 def _functions(config: Config) -> Iterator[str]:
     """Programs, directories, URLs and secrets; the same rules by which a function is opened."""
     from faasd_py import plugins
+    from faasd_py.runtime.confine.host import probe
     from faasd_py.runtime.function import mode_of
     from faasd_py.runtime.problems import problems
 
@@ -49,9 +50,10 @@ def _functions(config: Config) -> Iterator[str]:
     except PluginError:
         return
     secrets = Path(config.state.directory) / "secrets"
+    host = probe(config.state.directory)
     for name, function in config.functions.items():
         if mode_of(function) in modes:
-            yield from problems(name, function, modes, secrets)
+            yield from problems(name, function, modes, secrets, host)
 
 
 def _files(config: Config) -> Iterator[str]:

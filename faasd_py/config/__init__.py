@@ -5,6 +5,7 @@ from faasd_py.config.settings import (
     AuthSettings,
     CallbackSettings,
     Config,
+    ConfineSettings,
     FunctionSettings,
     GatewaySettings,
     GroupSettings,
@@ -21,7 +22,8 @@ from faasd_py.config.settings import (
 from faasd_py.config.show import plain, show
 
 __all__ = [
-    "AuthSettings", "CallbackSettings", "Config", "FunctionSettings", "GatewaySettings", "GroupSettings", "LimitSettings", "LogSettings",
+    "AuthSettings", "CallbackSettings", "Config", "ConfineSettings", "FunctionSettings", "GatewaySettings", "GroupSettings",
+    "LimitSettings", "LogSettings",
     "MetricsSettings", "QueueSettings", "RateSettings", "ReplicaSettings", "StateSettings", "TlsSettings",
     "WorkerSettings", "find", "load", "parse", "plain", "show",
 ]  # fmt: skip

@@ -23,7 +23,7 @@ POSITIVE: Final = (
 )
 """Durations that make no sense when they are zero."""
 POSITIVE_OF_FUNCTION: Final = ("read_timeout", "write_timeout", "start_timeout", "idle_timeout")
-_PROCESS: Final = ("environment", "working_directory", "user", "limits", "secrets", "kill_grace")
+_PROCESS: Final = ("environment", "working_directory", "user", "limits", "confine", "secrets", "kill_grace")
 _PER_CALL: Final = ("combine_output", "content_type", "cgi_headers")
 _SERVICE: Final = (
     "port", "unix_socket", "ready_path", "replicas", "idle_timeout", "start_timeout", "write_timeout",
@@ -139,6 +139,7 @@ def _function(name: str, function: FunctionSettings) -> Broken:
     yield from _tried("", names.check, name)
     yield from _kind(function)
     yield from _program(function)
+    yield from _confine(function)
     yield from _ignored(function)
     yield from _service(function)
     yield from _retry(function)
@@ -199,6 +200,13 @@ def _program(function: FunctionSettings) -> Broken:
         yield f".limits.cpu: expected a number of cores above 0, got {cpu}"
     if function.limits.memory == 0:
         yield '.limits.memory: expected a size above 0, got "0B"'
+
+
+def _confine(function: FunctionSettings) -> Broken:
+    for key in ("read", "write"):
+        for index, path in enumerate(getattr(function.confine, key, ())):
+            if not (path.startswith("/") and _is_path(path)):
+                yield f".confine.{key}[{index}]: expected an absolute path, got {shown(path)}"
 
 
 def _ignored(function: FunctionSettings) -> Broken:

@@ -165,6 +165,17 @@ class LimitSettings(Table, frozen=True, kw_only=True):
     best_effort: bool = False
 
 
+class ConfineSettings(Table, frozen=True, kw_only=True):
+    """`[functions.NAME.confine]`: what the function's processes see of the machine; the table alone is enough."""
+
+    read: list[str] = []
+    """Files and directories that may be read besides the system's."""
+    write: list[str] = []
+    """That may be read and written besides /tmp and /var/tmp."""
+    network: bool = True
+    """False: unix sockets only."""
+
+
 class RateSettings(Table, frozen=True, kw_only=True):
     """`rate = { calls, per }`: a token bucket of `calls`, filled evenly once `per`."""
 
@@ -193,6 +204,8 @@ class FunctionSettings(Table, frozen=True, kw_only=True):
     working_directory: str | None = None
     user: str | None = None
     limits: LimitSettings = LimitSettings()
+    read_only_root: bool = False
+    confine: ConfineSettings | None = None
     secrets: list[str] = []
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}

@@ -20,6 +20,7 @@ from faasd_py.auth.keyring import Keyring
 from faasd_py.config import Config, load
 from faasd_py.core.errors import BootError, ConfigError, FaasdError, PluginError
 from faasd_py.daemon import descriptors
+from faasd_py.daemon.closed import closed_to_functions
 from faasd_py.daemon.credentials import link_credentials
 from faasd_py.daemon.daemon import Daemon, Sockets
 from faasd_py.daemon.lock import locked
@@ -35,6 +36,7 @@ from faasd_py.observe.functionlog import FunctionLogger
 from faasd_py.observe.logbook import open_logbook
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.spool import Spool
+from faasd_py.runtime.confine.confiner import Confiner, open_confiner
 from faasd_py.runtime.machinery import open_machinery
 from faasd_py.runtime.registry import open_registry
 
@@ -73,8 +75,9 @@ async def _live(path: Path, config: Config, loaded: plugins.Plugins, backend: pl
         locked(Path(config.state.directory)),
         locked(Path(config.state.runtime_directory)),
         _doors(config) as sockets,
+        open_confiner(Path(config.state.directory), closed_to_functions(config, os.environ)) as confiner,
     ):
-        async with _rooms(path, config, loaded, backend, notifier) as daemon:
+        async with _rooms(path, config, loaded, backend, notifier, confiner) as daemon:
             await daemon.live(sockets, signals)
 
 
@@ -90,7 +93,12 @@ def _doors(config: Config) -> Iterator[Sockets]:
 
 @asynccontextmanager
 async def _rooms(
-    path: Path, config: Config, loaded: plugins.Plugins, backend: plugins.Backend, notifier: Notifier
+    path: Path,
+    config: Config,
+    loaded: plugins.Plugins,
+    backend: plugins.Backend,
+    notifier: Notifier,
+    confiner: Confiner,
 ) -> AsyncIterator[Daemon]:
     """The rooms that outlive a drain, opened in this order: functions last to go, the queue's books closed before."""
     site = _queue_site(config)
@@ -104,7 +112,7 @@ async def _rooms(
     async with (
         open_modes(loaded.modes, config) as modes,
         open_logbook(_directory(Path(config.state.directory) / "logs"), config.logs) as logbook,
-        open_machinery() as machinery,
+        open_machinery(confiner, events.emit) as machinery,
         open_registry(
             modes,
             namespace=config.gateway.namespace,

@@ -29,6 +29,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "function.deployed": ("function", "image", "update"),
     "function.removed": ("function",),
     "function.scaled": ("function", "replicas"),
+    "function.out_of_memory": ("function", "pid", "limit"),
     "lane.paused": ("function",),
     "lane.resumed": ("function",),
     "config.reloaded": ("functions",),

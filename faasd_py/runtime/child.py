@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import trio
 
 from faasd_py.runtime import spawner
+from faasd_py.runtime.confine.bounds import Bounds
 
 if TYPE_CHECKING:
     from faasd_py.runtime.helper import Helper
 
 
 class Program:
-    """What is started again and again: told to the helper once."""
+    """What is started again and again: told to the helper once. `bounds`: only the runner that has them starts it."""
 
-    __slots__ = ("definition", "number")
+    __slots__ = ("bounds", "definition", "number")
 
     def __init__(
         self,
@@ -27,8 +28,10 @@ class Program:
         environment: Mapping[bytes, bytes],
         directory: str,
         open_files: int,
+        bounds: Bounds | None = None,
     ) -> None:
         self.number = number
+        self.bounds = bounds
         self.definition: spawner.Definition = (
             os.fsencode(path),
             [os.fsencode(word) for word in argv],
@@ -42,12 +45,13 @@ class Child:
     """A process group that the helper started.
 
     `pid` is 0 until the helper said it; `status` is the wait status of its first process, None while that runs;
-    `failure` says why it could not start, or was lost. `gone`: no process of it is left. `on_end` is called when the
+    `failure` says why it could not start, or was lost; `cause` is what it was killed for, if that is known (`memory
+    limit of 64MiB`). `gone`: no process of it is left. `on_end` is called when the
     first process ended, or failed to start; `on_running` when it has run for some milliseconds.
     """
 
     __slots__ = (
-        "failure", "gone", "helper", "ident", "on_end", "on_running", "pid", "status", "too_long", "vanished",
+        "cause", "failure", "gone", "helper", "ident", "on_end", "on_running", "pid", "status", "too_long", "vanished",
     )  # fmt: skip
 
     def __init__(self, ident: int, on_running: Callable[[], None], on_end: Callable[[], None]) -> None:
@@ -58,6 +62,7 @@ class Child:
         self.pid = 0
         self.status: int | None = None
         self.failure = ""
+        self.cause = ""
         self.too_long = False
         self.gone = False
         self.vanished: trio.Event | None = None

@@ -22,7 +22,7 @@ from faasd_py.runtime.machinery import Machinery
 from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.output import MEMORY, Output
 from faasd_py.runtime.refusal import not_allowed, too_long, unspeakable
-from faasd_py.runtime.run import PIECE, Run, TooLong, describe
+from faasd_py.runtime.run import PIECE, Run, TooLong
 from faasd_py.runtime.running import Running
 
 _PIPE: Final = 60 << 10
@@ -97,7 +97,7 @@ class Fork:
                 seconds,
             )
         else:
-            code, prefix = 500, describe(status).encode() + b"\n"
+            code, prefix = 500, run.ending().encode() + b"\n"
             headers = b"Content-Type: %s\r\n" % sniff.TEXT
         if output.small:
             await reply.answer(code, headers, prefix + output.whole())
@@ -117,7 +117,7 @@ class Fork:
             await reply.write(piece)
         await run.ended.wait()
         if run.status():
-            raise FunctionUnavailable(f"{describe(run.status())} after its answer had begun")
+            raise FunctionUnavailable(f"{run.ending()} after its answer had begun")
         await reply.end()
 
     def _kind(self, invocation: Invocation, output: Output) -> bytes:

@@ -13,13 +13,16 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from types import ModuleType
+from typing import Any, Final, cast
 
 import trio
 
 from faasd_py.core.errors import FunctionUnavailable
 from faasd_py.runtime import session, spawner
 from faasd_py.runtime.child import Child
+from faasd_py.runtime.confine import runner
+from faasd_py.runtime.confine.cgroup import Group
 from faasd_py.runtime.pump import Pump
 
 log: Final = logging.getLogger("faasd_py.runtime")
@@ -30,13 +33,28 @@ _ENDS_WITHIN: Final = 6.0
 class Helper:
     """A helper process, and the children that it has in hand.
 
-    Should it die, its children are killed and told so, and `on_lost` is called.
+    Should it die, its children are killed and told so, and `on_lost` is called. With a `spec` it is the runner of one
+    function, in the control `group` if there is one; `on_killed` hears of processes that ended for lack of `memory`.
     """
 
-    def __init__(self, pump: Pump, null: int, on_lost: Callable[[Helper], None]) -> None:
+    def __init__(
+        self,
+        pump: Pump,
+        null: int,
+        on_lost: Callable[[Helper], None],
+        *,
+        spec: runner.Spec | None = None,
+        group: Group | None = None,
+        memory: str = "",
+        on_killed: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.children: dict[int, Child] = {}
         self.told: set[int] = set()
         self.ready = False
+        self.group = group
+        self._memory = memory if group is not None else ""
+        self._on_killed = on_killed
+        self._refusal = ""
         self._pump = pump
         self._on_lost = on_lost
         self._turn = trio.Lock()
@@ -44,7 +62,9 @@ class Helper:
         self._wire, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._wire.setblocking(False)
         with theirs:
-            self.pid = _start(theirs.fileno(), null)
+            self.pid = _start(theirs.fileno(), null, spawner if spec is None else runner)
+        if spec is not None:
+            self._wire.send(marshal.dumps(cast("Any", spec)))
         pump.add(self._wire.fileno(), self._receive)
 
     @property
@@ -75,28 +95,48 @@ class Helper:
 
     def _send_now(self, data: bytes, ancillary: list[Any]) -> None:
         if not self.connected:
-            raise FunctionUnavailable(LOST)
+            raise FunctionUnavailable(self._why)
         try:
             self._wire.sendmsg([data], ancillary)
         except (BrokenPipeError, ConnectionResetError):
+            self._receive()  # what it said last
             self._lost()
-            raise FunctionUnavailable(LOST) from None
+            raise FunctionUnavailable(self._why) from None
+
+    @property
+    def _why(self) -> str:
+        return f"it cannot be confined: {self._refusal}" if self._refusal else LOST
 
     def _receive(self) -> None:
         """Reports: many in one message."""
         if not self.connected:
             return
         try:
-            size = self._wire.recv_into(self._buffer)
+            size = self._next()
         except BlockingIOError:
             return
-        except OSError:
-            size = 0
         if not size:
             self._lost()
             return
-        self.ready = True
         for report in marshal.loads(self._buffer):  # noqa: S302 - from our own helper, on a private socketpair
+            self._hear(report)
+
+    def _next(self) -> int:
+        """The length of the next message, which is in the buffer then; 0 when there will be none.
+
+        One that ended before it had read everything is told of by an error, before what it said last (unix(7)).
+        """
+        for _ in range(2):
+            with suppress(ConnectionResetError):
+                return self._wire.recv_into(self._buffer)
+        return 0
+
+    def _hear(self, report: tuple[Any, ...]) -> None:
+        if report[0] == spawner.READY:
+            self.ready = True
+        elif report[0] == spawner.REFUSED:
+            self._refusal = report[2]
+        else:
             child = self.children.get(report[1])
             if child is not None:
                 self._heard(child, report)
@@ -105,6 +145,8 @@ class Helper:
         kind = report[0]
         if kind == spawner.EXITED:
             child.pid, child.status = report[2:4]
+            if self._memory:
+                self._look_why(child)
             if not report[4]:
                 self._gone(child)
             child.on_end()
@@ -119,6 +161,14 @@ class Helper:
         else:
             self._gone(child)
 
+    def _look_why(self, child: Child) -> None:
+        """Did it fail because of its memory? One that did not leaves the answer to the others that run."""
+        if (child.status or len(self.children) == 1) and self.group is not None:
+            killed = self.group.killed_for_memory()
+            if killed and child.status:
+                child.cause = f"memory limit of {self._memory}"
+                self._on_killed(child.pid)
+
     def _gone(self, child: Child) -> None:
         del self.children[child.ident]
         child.end()
@@ -127,13 +177,22 @@ class Helper:
         if not self.connected:
             return
         self._disconnect()
-        log.error("%s (pid %d); another is started with the next call", LOST, self.pid)
-        session.end(self.pid)
+        if self._refusal:
+            log.error("a function cannot be confined: %s", self._refusal)
+        else:
+            log.error("%s (pid %d); another is started with the next call", LOST, self.pid)
+        self._end_rest()
         for child in list(self.children.values()):
-            child.failure = LOST
+            child.failure = self._why
             self._gone(child)
             child.on_end()
         self._on_lost(self)
+
+    def _end_rest(self) -> None:
+        """Nobody of it runs on, not even what made a session of its own, if there is a control group."""
+        if self.group is not None:
+            self.group.kill()
+        session.end(self.pid)
 
     def _disconnect(self) -> None:
         self._pump.remove(self._wire.fileno())
@@ -153,13 +212,16 @@ class Helper:
             with trio.CancelScope(shield=True):
                 await trio.lowlevel.wait_readable(pidfd)
             os.waitpid(self.pid, os.WNOHANG)  # noqa: ASYNC222 - does not block
-            session.end(self.pid)
+            self._end_rest()
+            if self.group is not None:
+                with trio.CancelScope(shield=True):
+                    await self.group.remove()
         finally:
             os.close(pidfd)
 
 
-def _start(wire: int, null: int) -> int:
-    argv = [sys.executable, "-I", "-S", "-E", str(Path(spawner.__file__)), "3"]
+def _start(wire: int, null: int, program: ModuleType) -> int:
+    argv = [sys.executable, "-I", "-S", "-E", str(Path(program.__file__ or "")), "3"]
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in ((0, null), (1, null), (3, wire))]
     return os.posix_spawn(
         sys.executable, argv, {"PATH": os.defpath},

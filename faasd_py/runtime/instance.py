@@ -25,7 +25,7 @@ from faasd_py.runtime.pipes import outlet
 from faasd_py.runtime.ports import LOOPBACK
 from faasd_py.runtime.program import prepare
 from faasd_py.runtime.relay import PEER_ERRORS
-from faasd_py.runtime.run import describe
+from faasd_py.runtime.run import ending
 
 _VARIABLE: Final = re.compile(r"\$(?:(PORT|UNIX_SOCKET)\b|\{(PORT|UNIX_SOCKET)\})")
 _CONNECT_TIMEOUT: Final = 5.0
@@ -69,7 +69,7 @@ class ServingProcess:
         child = self._child
         if child is None or child.status is None:
             return f"the process cannot be started: {child.failure if child else 'no helper'}"
-        return f"the process ended with {describe(child.status)}"
+        return f"the process ended with {ending(child)}"
 
     async def usage(self) -> Usage | None:
         """Not known."""

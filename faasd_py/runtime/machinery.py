@@ -1,7 +1,8 @@
 """What the built-in runtimes of one daemon share: the spawn helpers, the pump, ports, and a nursery.
 
 A helper (`spawner.py`) is started when the first process is wanted, a second one when the first is busy: while a process
-is being born its parent stands still. The daemon, which is big, never forks. Should a helper die, its processes are
+is being born its parent stands still. A function that is confined has a helper of its own (`confine/runner.py`), which is
+started with its first process. The daemon, which is big, never forks. Should a helper die, its processes are
 killed, their calls fail, and the next call starts another.
 """
 
@@ -20,10 +21,14 @@ import trio
 from faasd_py.core.errors import FunctionUnavailable
 from faasd_py.runtime import spawner
 from faasd_py.runtime.child import Child, Program
+from faasd_py.runtime.confine.bounds import Bounds
+from faasd_py.runtime.confine.confiner import Confiner
+from faasd_py.runtime.confine.host import Host, with_groups, without_groups
 from faasd_py.runtime.helper import Helper
 from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.pump import Pump
+from faasd_py.runtime.runners import Runners
 
 log: Final = logging.getLogger("faasd_py.runtime")
 _KILLED_WITHIN: Final = 5.0
@@ -36,24 +41,32 @@ _BUSY: Final = 3
 class Machinery:
     """Starts and stops processes. One for a daemon; `open_machinery` makes it."""
 
-    def __init__(self, nursery: trio.Nursery, pump: Pump) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, pump: Pump, confiner: Confiner, emit: Callable[..., None]
+    ) -> None:
         self.nursery = nursery
         self.pump = pump
         self.ports = Ports()
         self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self.confiner = confiner
+        self.emit = emit
         self._helpers: list[Helper] = []
+        self._runners = Runners(confiner, pump, self.null, nursery, self._killed)
         self._most = min(_MOST_HELPERS, os.cpu_count() or 1)
         self._numbers = count(1)
 
     @property
     def helpers(self) -> list[int]:
-        """The pids of the helpers."""
-        return [helper.pid for helper in self._helpers]
+        """The pids of the helpers, runners included."""
+        return [helper.pid for helper in self._all()]
+
+    def _all(self) -> list[Helper]:
+        return [*self._helpers, *self._runners.helpers]
 
     @property
     def children(self) -> list[Child]:
         """Process groups that are not known to be gone."""
-        return [child for helper in self._helpers for child in helper.children.values()]
+        return [child for helper in self._all() for child in helper.children.values()]
 
     def program(
         self,
@@ -62,17 +75,26 @@ class Machinery:
         environment: Mapping[bytes, bytes],
         directory: str,
         open_files: int = 0,
+        bounds: Bounds | None = None,
     ) -> Program:
-        """Something to start: the environment given here is the base of each process's own."""
-        return Program(next(self._numbers), path, argv, environment, directory, open_files)
+        """Something to start, until `forget`: the environment given here is the base of each process's own."""
+        if bounds is not None:
+            self._runners.hold(bounds)
+        return Program(next(self._numbers), path, argv, environment, directory, open_files, bounds)
 
     async def forget(self, program: Program) -> None:
         """It will not be started again."""
-        for helper in list(self._helpers):
+        for helper in self._all():
             if program.number in helper.told:
                 helper.told.discard(program.number)
                 with suppress(FunctionUnavailable), trio.move_on_after(_HEARD_WITHIN):
                     await helper.send((spawner.FORGET, program.number))
+        if program.bounds is not None:
+            await self._runners.release(program.bounds)
+
+    def usage(self, program: Program) -> tuple[float, int] | None:
+        """Seconds of CPU and bytes of memory of all processes of the program's function; None when nobody counts."""
+        return self._runners.usage(program.bounds) if program.bounds is not None else None
 
     async def spawn(
         self,
@@ -91,7 +113,7 @@ class Machinery:
         Raises:
             FunctionUnavailable: no helper can be reached.
         """
-        helper = self._pick()
+        helper = self._pick() if program.bounds is None else self._runners.pick(program.bounds)
         child = Child(next(self._numbers), on_running, on_end)
         child.helper = helper
         helper.children[child.ident] = child
@@ -129,6 +151,10 @@ class Machinery:
         self._helpers.remove(helper)
         self.nursery.start_soon(helper.aclose)
 
+    def _killed(self, bounds: Bounds, pid: int) -> None:
+        log.warning("%s: process %d: killed: memory limit of %s", bounds.name, pid, bounds.memory)
+        self.emit("function.out_of_memory", function=bounds.name, pid=pid, limit=bounds.memory)
+
     async def stop(self, child: Child, grace: float) -> None:
         """TERM to the group, KILL after `grace` seconds; returns when nothing of it is left."""
         if child.gone or child.helper is None:
@@ -149,7 +175,7 @@ class Machinery:
 
     async def aclose(self) -> None:
         """Every process is killed, and the helpers have ended."""
-        helpers, self._helpers = self._helpers, []
+        helpers, self._helpers = [*self._helpers, *self._runners.take_all()], []
         async with trio.open_nursery() as nursery:
             for helper in helpers:
                 nursery.start_soon(helper.aclose)
@@ -157,11 +183,16 @@ class Machinery:
 
 
 @asynccontextmanager
-async def open_machinery() -> AsyncIterator[Machinery]:
-    """The machinery, until the block ends; then every process that it started is gone."""
+async def open_machinery(
+    confiner: Confiner | None = None, emit: Callable[..., None] = lambda *_, **__: None
+) -> AsyncIterator[Machinery]:
+    """The machinery, until the block ends; then every process that it started is gone.
+
+    Without a `confiner` there are no control groups. `emit` takes an event's name and its facts.
+    """
     async with open_nursery() as nursery:
         pump = Pump()
-        machinery = Machinery(nursery, pump)
+        machinery = Machinery(nursery, pump, confiner or Confiner(_no_groups()), emit)
         nursery.start_soon(pump.run)
         try:
             yield machinery
@@ -169,3 +200,7 @@ async def open_machinery() -> AsyncIterator[Machinery]:
             with trio.CancelScope(shield=True):
                 await machinery.aclose()
             pump.stop()
+
+
+def _no_groups() -> Host:
+    return with_groups(without_groups(), set(), "control groups are not set up")

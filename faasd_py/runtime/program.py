@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,10 +14,15 @@ from faasd_py.core.errors import ConfigError
 from faasd_py.hookspecs import RuntimeSite
 from faasd_py.runtime import environment
 from faasd_py.runtime.child import Program
+from faasd_py.runtime.confine.bounds import FALLBACK, NONE, home, unenforced
+from faasd_py.runtime.confine.bounds import problems as unconfinable
+from faasd_py.runtime.confine.confiner import hand_over
+from faasd_py.runtime.confine.host import Host
 from faasd_py.runtime.machinery import Machinery
 
+ABLE: Final = Host()
+"""A host that can enforce whatever is asked."""
 log: Final = logging.getLogger("faasd_py.runtime")
-_CGROUP_LIMITS: Final = ("memory", "cpu", "pids")
 
 
 def prepare(site: RuntimeSite, extra: Mapping[str, str] | None = None) -> Program:
@@ -28,20 +32,27 @@ def prepare(site: RuntimeSite, extra: Mapping[str, str] | None = None) -> Progra
         ConfigError: it cannot be run as it is set up; the text names the function and the key.
     """
     settings = site.settings
-    for problem in problems(site.name, settings, site.secrets):
-        raise ConfigError(problem)
-    for key in _limits(settings):
-        log.warning("functions.%s.limits.%s is not enforced here (best_effort)", site.name, key)
-    command = settings.command or []
-    given = {**(extra or {}), **settings.environment}
-    variables = environment.own(site.name, site.namespace, given, link_secrets(site), os.environ)
     machinery: Machinery = site.machinery
+    for problem in problems(site.name, settings, site.secrets, machinery.confiner.host):
+        raise ConfigError(problem)
+    for key in unenforced(settings, machinery.confiner.host):
+        log.warning("functions.%s.limits.%s %s (best_effort)", site.name, key, FALLBACK.get(key, NONE))
+    bounds = machinery.confiner.bounds(site)
+    command = settings.command or []
+    given = {**home(bounds), **(extra or {}), **settings.environment}
+    try:
+        secrets = copy_secrets(site) if bounds is not None else link_secrets(site)
+        hand_over(site, bounds)
+    except OSError as error:
+        raise ConfigError(f"functions.{site.name}.secrets: {error.filename}: {error.strerror}") from error
+    variables = environment.own(site.name, site.namespace, given, secrets, os.environ)
     return machinery.program(
         find(settings) or command[0],
         command,
         variables,
         settings.working_directory or "/",
         settings.limits.open_files or 0,
+        bounds,
     )
 
 
@@ -58,6 +69,21 @@ def link_secrets(site: RuntimeSite) -> str | None:
     return str(directory.absolute())
 
 
+def copy_secrets(site: RuntimeSite) -> str | None:
+    """The same with copies: for one that does not see where secrets are kept, and may be another user."""
+    if not site.settings.secrets:
+        return None
+    directory = site.directory / "secrets"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in site.settings.secrets:
+        copy = directory / name
+        copy.unlink(missing_ok=True)
+        copy.touch(mode=0o600)
+        copy.write_bytes((site.secrets / name).read_bytes())
+        copy.chmod(0o400)
+    return str(directory.absolute())
+
+
 def find(settings: FunctionSettings) -> str | None:
     """The file of the command's first word: looked for in the function's own PATH, relative to its directory."""
     word = (settings.command or [""])[0]
@@ -68,8 +94,8 @@ def find(settings: FunctionSettings) -> str | None:
     return shutil.which(word, path=path)
 
 
-def problems(name: str, settings: FunctionSettings, secrets: Path) -> Iterator[str]:
-    """What keeps a command from being run, each a sentence that begins with the key."""
+def problems(name: str, settings: FunctionSettings, secrets: Path, host: Host = ABLE) -> Iterator[str]:
+    """What keeps a command from being run on this host, each a sentence that begins with the key."""
     place = f"functions.{name}"
     directory = settings.working_directory
     if directory is not None and not os.path.isabs(directory):  # noqa: PTH117
@@ -79,6 +105,7 @@ def problems(name: str, settings: FunctionSettings, secrets: Path) -> Iterator[s
     elif find(settings) is None:
         yield f"{place}.command: there is no program {(settings.command or [''])[0]!r} that can be run"
     yield from _forbidden(place, settings)
+    yield from unconfinable(place, settings, host)
     for secret in settings.secrets:
         if "/" in secret or secret in {"", ".", ".."}:
             yield f"{place}.secrets: expected the name of a secret, got {secret!r}"
@@ -93,21 +120,3 @@ def _forbidden(place: str, settings: FunctionSettings) -> Iterator[str]:
     for key in settings.environment:
         if not key or "=" in key:
             yield f"{place}.environment: {key!r} is no name of a variable"
-    if settings.user is not None and settings.user not in _ourselves():
-        yield f"{place}.user: functions run as the daemon's own user here; running as {settings.user!r} is not supported"
-    if not settings.limits.best_effort:
-        for key in _limits(settings):
-            yield f"{place}.limits.{key}: cannot be enforced here; set best_effort = true to run without it"
-
-
-def _limits(settings: FunctionSettings) -> list[str]:
-    """The limits that are asked for and need control groups."""
-    return [key for key in _CGROUP_LIMITS if getattr(settings.limits, key) is not None]
-
-
-def _ourselves() -> set[str]:
-    uid = os.geteuid()
-    try:
-        return {str(uid), pwd.getpwuid(uid).pw_name}
-    except KeyError:
-        return {str(uid)}

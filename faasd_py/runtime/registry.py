@@ -21,6 +21,7 @@ from faasd_py.core.annotations import annotated, asks
 from faasd_py.core.errors import BadRequest, ConfigError
 from faasd_py.hookspecs import RuntimeSite
 from faasd_py.observe.meter import Meter
+from faasd_py.runtime.confine.host import Host
 from faasd_py.runtime.contract import FunctionLog, Runtime
 from faasd_py.runtime.function import Function
 from faasd_py.runtime.keeper import Keeper
@@ -108,12 +109,18 @@ class Registry:
         if functions is None:
             return [sentence for function in self.functions() for sentence in self._problems_of(function)]
         secrets = self._secrets(self.namespace)
-        found = (problems(name, settings, self.modes, secrets) for name, settings in functions.items())
+        found = (
+            problems(name, settings, self.modes, secrets, self._host) for name, settings in functions.items()
+        )
         return [problem for each in found for problem in each]
+
+    @property
+    def _host(self) -> Host:
+        return self._machinery.confiner.host if self._machinery is not None else Host()
 
     def _problems_of(self, function: Function) -> list[str]:
         secrets = self._secrets(function.namespace)
-        found = problems(function.name, function.settings, self.modes, secrets)
+        found = problems(function.name, function.settings, self.modes, secrets, self._host)
         return [function.said(sentence) for sentence in found]
 
     async def apply(

@@ -172,6 +172,10 @@ class Run:
             raise FunctionUnavailable(f"the process cannot be started: {reason}")
         return child.status
 
+    def ending(self) -> str:
+        """How it ended; as `status`, which is known."""
+        return ending(self.child) if self.child is not None else ""
+
     async def close(self, grace: float) -> None:
         """Nothing of it is left: what runs gets TERM, and KILL after `grace` seconds; what lingers KILL."""
         self._close_stdin()
@@ -190,6 +194,14 @@ class Run:
         if self.stdin >= 0:
             os.close(self.stdin)
             self.stdin = -1
+
+
+def ending(child: Child) -> str:
+    """How its first process ended, and what it was killed for, if that is known; `status` is set."""
+    status = child.status or 0
+    if child.cause and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        return f"killed: {child.cause}"
+    return describe(status) + (f", after a process of it was killed: {child.cause}" if child.cause else "")
 
 
 def describe(status: int) -> str:

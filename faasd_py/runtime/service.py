@@ -42,7 +42,7 @@ async def open_service(site: RuntimeSite) -> AsyncIterator[Fleet]:
         ConfigError: the command cannot be run as it is set up.
     """
     for problem in (
-        *program.problems(site.name, site.settings, site.secrets),
+        *program.problems(site.name, site.settings, site.secrets, site.machinery.confiner.host),
         *problems(site.name, site.settings),
     ):
         raise ConfigError(problem)

@@ -2,7 +2,7 @@
 
 Run as a program (`python -I -S -E spawner.py FD`), with the standard library only. Requests come and reports go as
 marshalled tuples over a SOCK_SEQPACKET socket; the three standard streams of a new process come along as
-SCM_RIGHTS, so no body ever passes through here.
+SCM_RIGHTS, so no body ever passes through here. `confine/runner.py` is the same for one function, confined.
 
     RUN ident program definition environment  + 3 fds   start a process group; definition is None when it was told before
     STOP ident grace                                    TERM to the group, KILL after `grace` seconds
@@ -10,7 +10,7 @@ SCM_RIGHTS, so no body ever passes through here.
     FORGET program                                      its definition is no longer needed
 
     RUNNING ident pid     FAILED ident errno where     EXITED ident pid wait-status lingers     GONE ident
-    READY 0, once
+    READY 0, once        REFUSED 0 reason, before the end: it could not confine itself
 
 RUNNING is told of a process that has not ended within 3 ms: most functions are quicker, and each report wakes the
 daemon. A group lingers when its first process has ended and others of it have not. When the socket closes, because the daemon
@@ -34,8 +34,12 @@ import sys
 import time
 from contextlib import suppress
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is slow to import
+    from collections.abc import Callable
+
 RUN, STOP, KILL, FORGET = range(4)
-RUNNING, FAILED, EXITED, GONE, READY = range(5)
+RUNNING, FAILED, EXITED, GONE, READY, REFUSED = range(6)
 MAX_MESSAGE = 256 << 10
 _FDS = socket.CMSG_SPACE(3 * array.array("i").itemsize)
 _SET_CHILD_SUBREAPER = 36
@@ -176,6 +180,10 @@ class Helper:
             self.wire.send(marshal.dumps(self.reports[:500]))
             del self.reports[:500]
 
+    def end(self) -> None:
+        """The daemon is gone: so is everything that was started here."""
+        end_all(list(self.groups.values()))
+
     def serve(self, wake: int) -> None:
         """Until the daemon is gone. SIGCHLD makes `wake` readable."""
         epoll = select.epoll()
@@ -311,7 +319,7 @@ def end_all(groups: list[int]) -> None:
         time.sleep(0.002)
 
 
-def main(fd: int) -> None:
+def main(fd: int, helper: Callable[[socket.socket], Helper] = Helper) -> None:
     """Serve the daemon at the other end of `fd`; signals meant for the daemon's group do not end us."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -326,13 +334,13 @@ def main(fd: int) -> None:
     # Programs expect the usual soft limit; a daemon of many connections has raised its own.
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, _SOFT_OPEN_FILES), hard))
     become_reaper()
-    helper = Helper(wire)
+    served = helper(wire)
     try:
-        helper.serve(reading)
+        served.serve(reading)
     except (BrokenPipeError, ConnectionResetError):
         pass
     finally:
-        end_all(list(helper.groups.values()))
+        served.end()
 
 
 if __name__ == "__main__":

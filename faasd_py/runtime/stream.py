@@ -14,7 +14,7 @@ from faasd_py.runtime.contract import Invocation, Replicas, Reply
 from faasd_py.runtime.machinery import Machinery
 from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.refusal import too_long, unspeakable
-from faasd_py.runtime.run import Run, TooLong, describe
+from faasd_py.runtime.run import Run, TooLong
 from faasd_py.runtime.running import Running
 
 
@@ -72,7 +72,7 @@ class Stream:
             piece = await run.more()
         await run.ended.wait()
         if run.status():
-            text = f"{describe(run.status())} after the answer had begun"
+            text = f"{run.ending()} after the answer had begun"
             pid = run.child.pid if run.child else 0
             self._log.line(text, instance=str(pid), call_id=run.call_id)
         await reply.end()
@@ -80,8 +80,6 @@ class Stream:
     async def _answer_empty(self, run: Run, reply: Reply) -> None:
         await run.ended.wait()
         if run.status():
-            await reply.answer(
-                500, b"Content-Type: %s\r\n" % sniff.TEXT, describe(run.status()).encode() + b"\n"
-            )
+            await reply.answer(500, b"Content-Type: %s\r\n" % sniff.TEXT, run.ending().encode() + b"\n")
         else:
             await reply.answer(200, self._head, b"")

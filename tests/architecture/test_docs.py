@@ -10,7 +10,15 @@ import msgspec
 import pytest
 
 from faasd_py.cli.parser import make_parser
-from faasd_py.config import Config, FunctionSettings, GroupSettings, RateSettings, TlsSettings, plain
+from faasd_py.config import (
+    Config,
+    ConfineSettings,
+    FunctionSettings,
+    GroupSettings,
+    RateSettings,
+    TlsSettings,
+    plain,
+)
 from faasd_py.gateway import options
 from faasd_py.observe.metrics import Metrics
 from faasd_py.runtime import environment, fork, lines, output, run
@@ -51,6 +59,7 @@ TABLES = {
         for field in msgspec.structs.fields(FunctionSettings)
         if hasattr(field.default, "__struct_fields__")
     },
+    "[functions.NAME.confine]": ConfineSettings,
     "[functions.NAME.rate]": RateSettings,
     "[workers.groups.NAME]": GroupSettings,
 }

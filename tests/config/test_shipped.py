@@ -86,6 +86,7 @@ def test_examples_show_the_defaults():
         "user",
         "environment",
         "limits",
+        "confine",
         "labels",
         "annotations",
     }

@@ -35,8 +35,8 @@ def reloaded(daemon: Daemon) -> bool:
         ({"command": ["/no/such/program"]}, "functions.new.command: there is no program '/no/such/program'"),
         ({**CAT, "working_directory": "/no/such"}, "functions.new.working_directory: there is no directory"),
         ({**CAT, "secrets": ["none"]}, "functions.new.secrets: there is no secret 'none'"),
-        ({**CAT, "user": "nobody-of-ours"}, "functions.new.user: functions run as the daemon's own user"),
-        ({**CAT, "limits": {"memory": "1MiB"}}, "functions.new.limits.memory: cannot be enforced here"),
+        ({**CAT, "user": "nobody-of-ours"}, "functions.new.user: "),
+        ({**CAT, "confine": {"read": ["/no/such"]}}, "functions.new.confine.read: there is no /no/such"),
     ],
 )
 def test_a_reload_with_a_function_that_cannot_run_is_refused(tmp_path, settings, reason):

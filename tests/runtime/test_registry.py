@@ -313,7 +313,7 @@ async def test_what_a_crash_left_is_removed(tmp_path, machinery):
             FunctionSettings(command=["cat"], working_directory="here"),
             "working_directory: expected an absolute path",
         ),
-        (FunctionSettings(command=["cat"], user="nobody"), "user: functions run as the daemon's own user"),
+        (FunctionSettings(command=["cat"], user="no-such-user"), "user: "),
         (
             FunctionSettings(command=["cat"], limits=LimitSettings(pids=3)),
             "limits.pids: cannot be enforced here",
@@ -333,9 +333,9 @@ async def test_what_a_crash_left_is_removed(tmp_path, machinery):
         (FunctionSettings(command=["cat"], mode="http", replicas=ReplicaSettings(min=0)), None),
     ],
 )
-async def test_problems(tmp_path, settings, problem):
+async def test_problems(tmp_path, machinery, settings, problem):
     """What would keep a function from being opened is one sentence that begins with the key."""
-    async with opened(tmp_path) as registry:
+    async with opened(tmp_path, machinery) as registry:
         found = registry.problems({"f": settings})
     if problem is None:
         assert found == []
@@ -355,11 +355,11 @@ async def test_problems_of_what_is_in_force(tmp_path, machinery):
 
 async def test_limits_that_are_not_enforced_are_logged(tmp_path, machinery, caplog):
     """With best_effort a function runs, and the log says what it runs without."""
-    limits = LimitSettings(memory=1 << 20, cpu=0.5, best_effort=True)
+    limits = LimitSettings(memory=1 << 30, cpu=0.5, best_effort=True)
     async with opened(tmp_path, machinery) as registry:
         await registry.apply({"f": FunctionSettings(command=["/bin/cat"], limits=limits)})
         assert (await call(registry)).body == b"hello"
-    assert "functions.f.limits.memory is not enforced here" in caplog.text
+    assert "functions.f.limits.memory holds here for the address space of each process only" in caplog.text
     assert "functions.f.limits.cpu is not enforced here" in caplog.text
 
 
