@@ -67,9 +67,9 @@ class Admin:
         """The answer to a DELETE, decoded; raises as `get`."""
         return self._json("DELETE", path, {})
 
-    def stream(self, *path: str) -> Iterator[bytes]:
-        """The body of an answer, piece by piece; raises as `get`."""
-        response = self._send("GET", path, {})
+    def stream(self, *path: str, **query: object) -> Iterator[bytes]:
+        """The body of an answer, piece by piece as it comes; raises as `get`."""
+        response = self._send("GET", path, query)
         if response.status >= 400:
             raise Failed(_sentence(response))
         try:

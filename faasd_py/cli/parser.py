@@ -10,8 +10,8 @@ STATES: Final = ("ready", "leased", "delayed", "done", "dead", "cancelled")
 _ABOUT: Final = """\
 Asynchronous functions on one box: a gateway, a durable queue, workers and the functions in one daemon.
 
-`faasd-py up` is the daemon; `check`, `config` and `plugins` look at the configuration; `reload`, `functions` and
-`calls` ask the running daemon over its private socket; `invoke` calls a function through the gateway."""
+`faasd-py up` is the daemon; `check`, `config` and `plugins` look at the configuration; `reload`, `functions`,
+`calls` and `logs` ask the running daemon over its private socket; `invoke` calls a function through the gateway."""
 _ENDING: Final = """\
 The configuration is --config PATH, else $FAASD_PY_CONFIG, else /etc/faasd-py/config.toml.
 Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted."""
@@ -37,6 +37,7 @@ def make_parser() -> Parser:
     _daemon_verbs(verbs)
     _invoke(verbs)
     _calls(verbs)
+    _logs(verbs)
     _plugins(verbs)
     _verb(verbs, "version", "print the version", "Print the version of faasd-py.", json=True)
     return parser
@@ -170,6 +171,25 @@ def _calls(verbs: Any) -> None:
     cancel.add_argument("ids", metavar="ID", nargs="+", help="a queue id, or an X-Call-Id")
     _requeue(verbs)
     _purge(verbs)
+
+
+def _logs(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "logs",
+        "print what a function wrote",
+        "Print the lines that a function wrote, those of the last five minutes unless it is said otherwise, each with its time and "
+        "its process. --json prints the JSON objects as they come, one a line, with stream and call id.",
+        json=True,
+    )
+    verb.add_argument("name", metavar="NAME", help="NAME or NAME.NAMESPACE; also of one that was removed")
+    verb.add_argument("--follow", "-f", action="store_true", help="then print lines as they come")
+    verb.add_argument(
+        "--since", metavar="TIME", help='lines from the last "10m", or from an RFC 3339 time on'
+    )
+    verb.add_argument("--tail", metavar="N", type=_positive, help="the last N lines, however old")
+    verb.add_argument("--instance", metavar="ID", help="only lines of this process")
+    verb.add_argument("--call", metavar="ID", help="only lines of this call (its X-Call-Id), however old")
 
 
 def _plugins(verbs: Any) -> None:

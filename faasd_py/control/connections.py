@@ -20,8 +20,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from quart_trio import QuartTrio
 
-GRACE: Final = 2.0
-"""Seconds that running requests get when the control plane is told to stop."""
+from faasd_py.control.serve import GRACE
+
 _log: Final = logging.getLogger("faasd_py.control")
 
 

@@ -18,6 +18,8 @@ from faasd_py.control.private_socket import private_socket
 if TYPE_CHECKING:
     from faasd_py.control.connections import Connections
 
+GRACE: Final = 2.0
+"""Seconds that running requests get when the control plane is told to stop."""
 CONTROL: Final = "control.sock"
 ADMIN: Final = "admin.sock"
 Stop = Callable[[], Awaitable[None]]

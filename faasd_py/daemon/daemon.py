@@ -24,7 +24,7 @@ from faasd_py.auth.keyring import Keyring
 from faasd_py.callback.guard import own_names
 from faasd_py.callback.messenger import Messenger
 from faasd_py.config import Config, GatewaySettings, load
-from faasd_py.control.serve import serve_control
+from faasd_py.control.serve import GRACE, serve_control
 from faasd_py.core.errors import BootError, ConfigError, FaasdError, QueueError
 from faasd_py.daemon import descriptors
 from faasd_py.daemon.certificate import open_certificate
@@ -131,15 +131,17 @@ class Daemon:
         self.scheduler = Scheduler(
             registry, self._enqueue.accept, queue.capabilities, Record(schedules), metrics
         )
-        pool = Pool(dial_unix(str(self._runtime / "control.sock"), timeout=5.0))
+        self._pool = Pool(dial_unix(str(self._runtime / "control.sock"), timeout=5.0))
         cancel = Cancel(queue, self.workers.cancel, registry, events, gate)
-        door = Door(Invoke(registry, rates, gate), self._enqueue, cancel, Control(pool, gate=gate))
+        door = Door(Invoke(registry, rates, gate), self._enqueue, cancel, Control(self._pool, gate=gate))
         limits = _limits(config.gateway)
         self._server = Server(door, limits, fields=headers.WANTED, tls=_tls(config.gateway))
-        self._metrics_server = Server(Control(pool, METRICS_PATHS), limits)
+        self._metrics_server = Server(Control(self._pool, METRICS_PATHS), limits)
         metrics.connections = lambda: self._server.connections
         self._stop = trio.Event()
         self._doors_closed = trio.Event()
+        self._closing = trio.Event()
+        self._closed = trio.Event()
         self._reloading = trio.Lock()
 
     async def live(self, sockets: Sockets, signals: AsyncIterator[int]) -> None:
@@ -163,6 +165,7 @@ class Daemon:
             _log.info("ready: listening on %s", ", ".join(map(name_of, sockets.gateway)))
             await self._stop.wait()
             await self._drain()
+            await self._close_control()
             rooms.cancel_scope.cancel()
 
     def _say_what_waits(self) -> None:
@@ -201,15 +204,24 @@ class Daemon:
             BootError: its sockets cannot be had at the start.
         """
         status: trio.TaskStatus[None] = task_status
-        while True:
+        while not self._closing.is_set():
             try:
-                await serve_control(self, self._runtime, task_status=status)
+                await serve_control(self, self._runtime, stop=self._closing.wait, task_status=status)
             except Exception as error:
                 if isinstance(error, BootError) and status is task_status:
                     raise
                 _log.exception("the control plane failed; it is started again")
+                with trio.move_on_after(1):
+                    await self._closing.wait()
             status = trio.TASK_STATUS_IGNORED
-            await trio.sleep(1)
+        self._closed.set()
+
+    async def _close_control(self) -> None:
+        """Last, with whole answers: who followed a log on the private socket has its end."""
+        self._closing.set()
+        self._pool.close_idle()
+        with trio.move_on_after(GRACE + 1):
+            await self._closed.wait()
 
     async def _heed(self, signals: AsyncIterator[int], nursery: trio.Nursery) -> None:
         """TERM and INT: stop, the second at once. HUP: reload."""

@@ -17,6 +17,7 @@ from faasd_py.gateway import answers, route
 from faasd_py.gateway.cancel import Cancel
 from faasd_py.gateway.enqueue import Enqueue
 from faasd_py.gateway.gate import AUTHORIZATION, Gate
+from faasd_py.gateway.hangup import while_there
 from faasd_py.gateway.invoke import Invoke
 from faasd_py.gateway.plan import Plan
 from faasd_py.http import fields
@@ -94,9 +95,16 @@ class Control:
                 return
             lines += identity.line()
         try:
-            await self._pool.request(
-                exchange.method, exchange.target, lines, exchange.body, exchange.length, exchange, exchange
-            )
+            async with while_there(exchange):
+                await self._pool.request(
+                    exchange.method,
+                    exchange.target,
+                    lines,
+                    exchange.body,
+                    exchange.length,
+                    exchange,
+                    exchange,
+                )
         except WireError as error:
             _log.warning(
                 "control plane: %s %s: %s",

@@ -59,6 +59,11 @@ class Exchange(RequestHead):
         """The client's address: `127.0.0.1:5123`, or `unix`."""
         return self.connection.peer
 
+    @property
+    def open_ended(self) -> bool:
+        """The answer has begun, and nobody knows where it will end."""
+        return self._chunked and not self.done
+
     def remember(self, plan: object) -> None:
         """Make this the `plan` of every exchange to come whose head is the same, byte for byte, on this connection."""
         self.plan = plan
