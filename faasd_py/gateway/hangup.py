@@ -1,6 +1,6 @@
 """Clients who go while there is nothing to send them: a stream of the control plane may be silent for days.
 
-Nobody reads from a client whose answer runs, so its going would only be noticed with the next bytes. A client who closes
+So may an answer that waits for the end of a call (`?wait=10m`). Nobody reads from a client whose answer runs, so its going would only be noticed with the next bytes. A client who closes
 its half is taken as gone; one that vanishes without a word is found out by TCP's own probes.
 """
 
@@ -30,7 +30,7 @@ _PROBES: Final = (
 
 @asynccontextmanager
 async def while_there(exchange: Exchange) -> AsyncIterator[None]:
-    """The block is cancelled when the client goes from an answer without a length; other answers are left alone."""
+    """The block is cancelled when the client goes from an answer that is long in coming; other answers are left alone."""
     async with open_nursery() as nursery:
         nursery.start_soon(_watch, exchange, nursery.cancel_scope)
         yield
@@ -41,9 +41,14 @@ async def _watch(exchange: Exchange, scope: trio.CancelScope) -> None:
     poll: select.poll | None = None
     while poll is None or not poll.poll(0):
         await trio.sleep(EVERY)
-        if poll is None and exchange.open_ended:
+        if poll is None and (exchange.open_ended or _waits(exchange)):
             poll = _probe(exchange.connection.wire.fd)
     scope.cancel()
+
+
+def _waits(exchange: Exchange) -> bool:
+    """It asked for an answer that comes when something has happened."""
+    return not exchange.began and b"wait=" in exchange.target.partition(b"?")[2]
 
 
 def _probe(fd: int) -> select.poll:

@@ -64,7 +64,7 @@ def follow(served):
             _open,
             served / f"{door}.sock",
             query,
-            {name.replace("_", "-"): value for name, value in headers.items()},
+            WHO | {name.replace("_", "-"): value for name, value in headers.items()},
         )
         try:
             stream = Stream(response)
@@ -75,6 +75,9 @@ def follow(served):
             connection.close()
 
     return one
+
+
+WHO = {"X-Faasd-Py-Identity": "somebody;read"}
 
 
 async def until(condition):
