@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from faasd_py.cli.errors import Usage
@@ -54,6 +54,23 @@ def _functions(config: Config) -> Iterator[str]:
     for name, function in config.functions.items():
         if mode_of(function) in modes:
             yield from problems(name, function, modes, secrets, host)
+    yield from _deployed(config, modes)
+
+
+def _deployed(config: Config, modes: Iterable[str]) -> Iterator[str]:
+    """What was deployed over the REST API, and the templates that it needs."""
+    from faasd_py.core.errors import BadRequest
+    from faasd_py.deploy.deployments import Deployments
+    from faasd_py.deploy.images import settings_of
+    from faasd_py.runtime.wanted import reworded
+
+    for one in Deployments(Path(config.state.directory) / "functions").look():
+        if one.namespace == config.gateway.namespace and one.name in config.functions:
+            continue
+        try:
+            settings_of(one.name, one.sent, config.images, list(modes))
+        except BadRequest as error:
+            yield reworded(str(error), one.name, one.label)
 
 
 def _files(config: Config) -> Iterator[str]:

@@ -11,7 +11,7 @@ from faasd_py.cli.terminal import say_json, table
 def run(options: argparse.Namespace) -> int:
     """A line for each function."""
     with Admin(options.config) as admin:
-        functions = admin.get("functions")
+        functions = admin.get("functions", namespace="*")
     if options.json:
         say_json(functions)
         return 0

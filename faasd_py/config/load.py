@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -16,6 +17,8 @@ from faasd_py.core.durations import Duration, parse_duration, parse_size
 from faasd_py.core.errors import ConfigError
 
 DEFAULT_PATH: Final = "/etc/faasd-py/config.toml"
+_OF_FUNCTIONS: Final = ("functions", "images")
+"""Tables of tables with a function's settings."""
 
 
 def find(path: str | None) -> Path:
@@ -68,11 +71,11 @@ def examine(text: str) -> tuple[Config | None, list[str]]:
     except RecursionError:
         return None, ["is nested too deeply"]
     wrong: list[str] = []
-    functions = _functions(raw, wrong)
-    tables = {key: _table(key, value, wrong) for key, value in raw.items() if key != "functions"}
+    functions, images = (_functions(raw, key, wrong) for key in _OF_FUNCTIONS)
+    tables = {key: _table(key, value, wrong) for key, value in raw.items() if key not in _OF_FUNCTIONS}
     if wrong:
         return None, wrong
-    config = _with_environment(Config(**tables, functions=functions), raw)
+    config = _with_environment(Config(**tables, functions=functions, images=images), raw)
     return config, list(broken(config))
 
 
@@ -84,18 +87,22 @@ def _table(key: str, value: Any, wrong: list[str]) -> Any:
         wrong.append(explain(str(error), {key: value}, Config))
 
 
-def _functions(raw: dict[str, Any], wrong: list[str]) -> dict[str, FunctionSettings]:
-    tables = raw.get("functions", {})
+def _functions(raw: dict[str, Any], key: str, wrong: list[str]) -> dict[str, FunctionSettings]:
+    tables = raw.get(key, {})
     if not isinstance(tables, dict):
-        _table("functions", tables, wrong)
+        _table(key, tables, wrong)
         return {}
     functions = {}
     for name, value in tables.items():
         try:
             functions[name] = msgspec.convert(value, FunctionSettings, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            wrong.append(explain(str(error), value, FunctionSettings, f"functions.{name}"))
+            wrong.append(explain(str(error), value, FunctionSettings, _place(key, name)))
     return functions
+
+
+def _place(key: str, name: str) -> str:
+    return f"{key}.{name}" if key == "functions" else f"{key}.{json.dumps(name)}"
 
 
 def _decode(kind: type, value: Any) -> object:

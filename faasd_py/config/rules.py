@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -54,8 +55,16 @@ def broken(config: Config) -> Broken:
     yield from _auth(config)
     yield from _logs(config)
     for name, function in config.functions.items():
-        for sentence in _function(name, function):
-            yield f"functions.{name}{sentence}"
+        yield from broken_function(name, function)
+    for pattern, template in config.images.items():
+        for sentence in _template(pattern, template):
+            yield f"images.{json.dumps(pattern)}{sentence}"
+
+
+def broken_function(name: str, function: FunctionSettings) -> Broken:
+    """A sentence for each rule that one function's settings break, beginning with `functions.NAME`."""
+    for sentence in _function(name, function):
+        yield f"functions.{name}{sentence}"
 
 
 def _listeners(config: Config) -> Broken:
@@ -138,6 +147,23 @@ def _function(name: str, function: FunctionSettings) -> Broken:
     """Each sentence begins with what follows the function's name: `.key: …` or `: …`."""
     yield from _tried("", names.check, name)
     yield from _kind(function)
+    yield from _settings(function)
+
+
+def _template(pattern: str, template: FunctionSettings) -> Broken:
+    """A template of `[images]`: as a function, but what it runs may come with the deployment."""
+    if not re.fullmatch(r"[\x21-\x7e]+", pattern):
+        yield f": expected the name of an image, with * and ? for what varies, got {shown(pattern)}"
+    if template.url is not None:
+        yield ".url: a template has none: what is deployed would be the same service each time"
+    elif template.command is not None and template.image is not None:
+        yield ": expected at most one of command and image, got command and image"
+    kind = "image" if template.image is not None else "command" if template.command is not None else ""
+    yield from _mode(kind, template.mode)
+    yield from _settings(template)
+
+
+def _settings(function: FunctionSettings) -> Broken:
     yield from _program(function)
     yield from _confine(function)
     yield from _ignored(function)
@@ -176,7 +202,7 @@ def _mode(kind: str, mode: str | None) -> Broken:
         yield f'.mode: expected a word like "fork", "stream" or "http", got {shown(mode)}'
     elif kind == "url" and mode != "url":
         yield f".mode: a function with a url is not run here, so it has no mode {shown(mode)}"
-    elif kind == "command" and mode in {"url", "image"}:
+    elif mode in {"command": {"url", "image"}, "": {"url"}}.get(kind, ()):
         yield f'.mode: expected "fork", "stream", "http" or the mode of a plug-in, got {shown(mode)}'
     elif kind == "image" and mode in {"fork", "stream", "http", "url"}:
         yield f".mode: mode {shown(mode)} runs a command, not an image"
@@ -211,7 +237,7 @@ def _confine(function: FunctionSettings) -> Broken:
 
 def _ignored(function: FunctionSettings) -> Broken:
     """Settings that the function's mode does not heed; a plug-in's mode is the plug-in's to judge."""
-    mode = function.mode or ("fork" if function.command is not None else "url")
+    mode = function.mode or ("fork" if function.url is None else "url")
     if mode not in SETTINGS_OF or function.image is not None:
         return
     plain = FunctionSettings()

@@ -250,4 +250,6 @@ class Config(Table, frozen=True, kw_only=True):
     """`[services.NAME]`: run the service of that name, with this table as its options."""
     runtimes: dict[str, dict[str, Any]] = {}
     """`[runtimes.NAME]`: options of the runtimes that the plug-in of that name registers."""
+    images: dict[str, FunctionSettings] = {}
+    """`[images."PATTERN"]`: what a function is whose deployment names an image that fits."""
     functions: dict[str, FunctionSettings] = {}

@@ -1,6 +1,5 @@
 """The command line's API, over a socket that the file system guards: all that the door's has, and a little more.
 
-GET  /system/functions
 POST /system/reload
 """
 
@@ -9,7 +8,6 @@ from __future__ import annotations
 from quart import Response
 from quart_trio import QuartTrio
 
-from faasd_py.control import operations
 from faasd_py.control.bare_app import bare_app
 from faasd_py.control.daemon import Daemon
 from faasd_py.control.detached import detached
@@ -22,11 +20,6 @@ def create_admin(daemon: Daemon) -> QuartTrio:
     """The app for `admin.sock`."""
     app = bare_app("admin")
     add_all(app, daemon)
-
-    @app.get("/system/functions")
-    async def functions() -> Response:
-        found, next_of = daemon.registry.functions(), daemon.scheduler.next_of
-        return json_answer([operations.function_view(one, next_of(one.label)) for one in found])
 
     @app.post("/system/reload")
     async def reload() -> Response:

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from faasd_py.auth.keyring import Keyring
 from faasd_py.config import Config, FunctionSettings
+from faasd_py.core.deployment import FunctionDeployment
+from faasd_py.deploy.deployer import Deployer
 from faasd_py.deploy.namespaces import Namespaces
 from faasd_py.deploy.secrets import Secrets
 from faasd_py.observe.events import Events
@@ -55,7 +57,7 @@ class Function(Protocol):
 
     @property
     def settings(self) -> FunctionSettings:
-        """As config.toml has them."""
+        """What is in force."""
         ...
 
     @property
@@ -66,6 +68,21 @@ class Function(Protocol):
     @property
     def meter(self) -> Meter:
         """Its counters."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """`config` or `deployed`."""
+        ...
+
+    @property
+    def deployment(self) -> FunctionDeployment | None:
+        """As it was sent; None for a function of config.toml's."""
+        ...
+
+    @property
+    def created_at(self) -> float:
+        """Seconds since 1970."""
         ...
 
 
@@ -141,6 +158,11 @@ class Daemon(Protocol):
     @property
     def namespaces(self) -> Namespaces:
         """The namespaces."""
+        ...
+
+    @property
+    def deployer(self) -> Deployer:
+        """What changes the functions."""
         ...
 
     @property

@@ -103,7 +103,7 @@ def _each(app: QuartTrio, daemon: Daemon, base: str) -> None:
 
     async def remove(name: str) -> Response:
         _named(await incoming(Namespace), name)
-        await detached(app, lambda: daemon.namespaces.remove(name, lambda name: _in_use(daemon, name)))
+        await detached(app, lambda: daemon.namespaces.remove(name, daemon.deployer.in_use))
         return empty_answer(202)
 
     for method, path, view in (
@@ -118,8 +118,3 @@ def _named(given: Namespace, name: str) -> Namespace:
     if given.name and given.name != name:
         raise Refused(400, f"the body names namespace {given.name[:80]!r}, the path {name[:80]!r}")
     return msgspec.structs.replace(given, name=name)
-
-
-def _in_use(daemon: Daemon, name: str) -> str | None:
-    functions = [function.name for function in daemon.registry.functions() if function.namespace == name]
-    return f"namespace {name} has functions: {', '.join(functions[:5])}" if functions else None

@@ -11,7 +11,7 @@ from quart import Response
 from quart_trio import QuartTrio
 
 import faasd_py
-from faasd_py.control import calls_operations, events, logs, namespaces, secrets, tokens
+from faasd_py.control import calls_operations, events, functions_operations, logs, namespaces, secrets, tokens
 from faasd_py.control.operation import JSON, Answer, Nothing, Operation, Parameter, text
 
 PATH: Final = "/system/openapi.json"
@@ -34,6 +34,7 @@ HEALTH: Final = Operation(
 OPERATIONS: Final = (
     OWN,
     HEALTH,
+    *functions_operations.OPERATIONS,
     *calls_operations.OPERATIONS,
     *events.OPERATIONS,
     *logs.OPERATIONS,

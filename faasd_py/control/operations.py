@@ -7,12 +7,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from faasd_py.config.cron import expressions
-from faasd_py.control.daemon import Function, Running
+from faasd_py.control.daemon import Running
 from faasd_py.control.query import MAX_LIMIT, Selection
 from faasd_py.control.refused import Refused
-from faasd_py.control.rendering import instant_or_none
-from faasd_py.control.views import Done, FunctionView
+from faasd_py.control.views import Done
 from faasd_py.core.call import Call
 from faasd_py.core.lifecycle import State
 from faasd_py.core.outcome import Outcome
@@ -151,27 +149,6 @@ async def purge(queue: Queue, events: Events, asked: Selection) -> int:
 def _one_function(asked: Selection) -> None:
     if asked.namespace is not None:
         raise Refused(400, "namespace: name the function, too")
-
-
-def function_view(function: Function, next_run: float | None) -> FunctionView:
-    """A function as it is listed; `next_run` is when its schedule calls it, in seconds since 1970."""
-    settings, replicas = function.settings, function.runtime.replicas()
-    meter = function.meter
-    return FunctionView(
-        name=function.name,
-        namespace=function.namespace,
-        image=settings.image or "",
-        mode=function.mode,
-        inflight=meter.inflight,
-        replicas=replicas.wanted,
-        availableReplicas=replicas.available,
-        invocationCount=meter.started,
-        labels=settings.labels,
-        annotations=settings.annotations,
-        schedule=expressions(settings.schedule, settings.annotations),
-        nextRun=instant_or_none(next_run),
-        trouble=function.trouble,
-    )
 
 
 def _needs(queue: Queue, ability: str) -> None:

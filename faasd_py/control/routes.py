@@ -7,6 +7,7 @@ from quart_trio import QuartTrio
 from faasd_py.control.calls import add_calls
 from faasd_py.control.daemon import Daemon
 from faasd_py.control.events import add_events
+from faasd_py.control.functions import add_functions
 from faasd_py.control.logs import add_logs
 from faasd_py.control.namespaces import add_namespaces
 from faasd_py.control.openapi import add_openapi
@@ -19,6 +20,7 @@ from faasd_py.control.tokens import add_tokens
 def add_all(app: QuartTrio, daemon: Daemon) -> None:
     """Each topic is a module with its own `add_…`."""
     add_problems(app)
+    add_functions(app, daemon)
     add_logs(app, daemon)
     add_namespaces(app, daemon)
     add_secrets(app, daemon)

@@ -122,21 +122,3 @@ class QueueView(View, frozen=True, kw_only=True):
     quarantined: int = 0
     oldest_age_seconds: float | None = None
     trouble: str | None = None
-
-
-class FunctionView(View, frozen=True, kw_only=True):
-    """A function: OpenFaaS' FunctionStatus (wire contract §1.2), its mode and what runs now."""
-
-    name: str
-    namespace: str
-    image: str
-    mode: str
-    inflight: int
-    replicas: int = 0
-    availableReplicas: int = 0  # noqa: N815  # the name on the wire
-    invocationCount: int = 0  # noqa: N815  # the name on the wire
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    schedule: tuple[str, ...] = ()
-    nextRun: str | None = None  # noqa: N815  # in the style of its neighbours
-    trouble: str | None = None

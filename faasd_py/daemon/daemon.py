@@ -31,6 +31,7 @@ from faasd_py.daemon.certificate import open_certificate
 from faasd_py.daemon.changes import follow
 from faasd_py.daemon.notify import Notifier
 from faasd_py.daemon.sockets import name_of
+from faasd_py.deploy.deployer import Deployer
 from faasd_py.deploy.namespaces import Namespaces
 from faasd_py.deploy.secrets import Secrets
 from faasd_py.gateway import headers
@@ -91,10 +92,12 @@ class Daemon:
         namespaces: Namespaces,
         secrets: Secrets,
         logbook: Logbook,
+        deployer: Deployer,
     ) -> None:
         self.logbook = logbook
         self.namespaces = namespaces
         self.secrets = secrets
+        self.deployer = deployer
         self.config = config
         self.registry = registry
         self.queue = queue
@@ -161,7 +164,7 @@ class Daemon:
             await rooms.start(self.scheduler.run)
             rooms.start_soon(follow, self.registry, self.workers.refresh, self.scheduler.refresh)
             rooms.start_soon(self._notifier.watch)
-            self._notifier.ready(f"serving {len(self.config.functions)} functions")
+            self._notifier.ready(f"serving {len(self.registry.functions())} functions")
             _log.info("ready: listening on %s", ", ".join(map(name_of, sockets.gateway)))
             await self._stop.wait()
             await self._drain()
@@ -279,7 +282,7 @@ class Daemon:
                 self.events.emit("config.refused", reason=str(error))
                 return str(error)
             finally:
-                self._notifier.ready(f"serving {len(self.config.functions)} functions")
+                self._notifier.ready(f"serving {len(self.registry.functions())} functions")
         _log.info("reloaded: %d functions", len(self.config.functions))
         self.events.emit("config.reloaded", functions=len(self.config.functions))
         return None
@@ -307,7 +310,8 @@ class Daemon:
         if tls is not None:
             self._server.set_tls(tls)
         self.workers.reconfigure(new.workers, new.callback)
-        await self.registry.apply(new.functions)
+        self.deployer.images = new.images
+        await self.registry.apply(new.functions, self.deployer.refit)
 
     def _check_functions(self, new: Config) -> None:
         """What was touched can be run; what was not may be in trouble, as before.

@@ -27,6 +27,8 @@ from faasd_py.daemon.lock import locked
 from faasd_py.daemon.modes import open_modes
 from faasd_py.daemon.notify import Notifier
 from faasd_py.daemon.sockets import inherit, open_listeners
+from faasd_py.deploy.deployer import Deployer
+from faasd_py.deploy.deployments import Deployments
 from faasd_py.deploy.namespaces import Namespaces, open_namespaces
 from faasd_py.deploy.secrets import Secrets
 from faasd_py.hookspecs import QueueSite
@@ -126,6 +128,15 @@ async def _rooms(
     ):
         metrics.logs = logbook.figures
         await registry.apply(config.functions)
+        deployer = Deployer(
+            registry=registry,
+            deployments=Deployments(Path(config.state.directory) / "functions"),
+            namespaces=namespaces,
+            secrets=secrets,
+            images=config.images,
+            events=events,
+        )
+        await _restore(deployer)
         yield Daemon(
             path=path,
             config=config,
@@ -140,7 +151,15 @@ async def _rooms(
             namespaces=namespaces,
             secrets=secrets,
             logbook=logbook,
+            deployer=deployer,
         )
+
+
+async def _restore(deployer: Deployer) -> None:
+    try:
+        await deployer.restore()
+    except OSError as error:
+        raise BootError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
 def _queue_site(config: Config) -> QueueSite:

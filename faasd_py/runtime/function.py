@@ -10,7 +10,7 @@ from faasd_py.config import FunctionSettings
 from faasd_py.core.errors import FunctionUnavailable
 from faasd_py.observe.meter import Meter
 from faasd_py.runtime.contract import Invocation, Replicas, Reply, Runtime
-from faasd_py.runtime.wanted import DEPLOYED, Wanted
+from faasd_py.runtime.wanted import DEPLOYED, Wanted, reworded
 
 _TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\n"
 KILLED: Final = (408, _TEXT + b"X-OpenFaaS-Internal: classic-watchdog\r\n", b"Killed process.\n")
@@ -59,10 +59,7 @@ class Function:
 
     def said(self, sentence: str) -> str:
         """A runtime's sentence, which begins with a key of config.toml: a deployed function has no place there."""
-        place = f"functions.{self.name}"
-        if self.origin != DEPLOYED or not sentence.startswith((f"{place}.", f"{place}:")):
-            return sentence
-        return f"function {self.label}: {sentence.removeprefix(place).lstrip('.: ')}"
+        return reworded(sentence, self.name, self.label) if self.origin == DEPLOYED else sentence
 
 
 class Unavailable:

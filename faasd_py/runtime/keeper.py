@@ -20,6 +20,7 @@ log: Final = logging.getLogger("faasd_py.runtime")
 _FIRST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 60.0
 _POLL: Final = 0.02
+_STOPPED: Final = "the function is being stopped"
 
 
 class Keeper:
@@ -50,10 +51,12 @@ class Keeper:
         self._directory = directory
         self._open = open_runtime
         self._closing = trio.Event()
+        self._opening = trio.CancelScope()
 
     def close(self) -> None:
-        """No new calls come: let running ones finish, then stop it."""
+        """No new calls come: let running ones finish, then stop it; an opening that is under way is broken off."""
         self._closing.set()
+        self._opening.cancel()
 
     async def run(self) -> None:
         """Returns when the runtime is closed."""
@@ -69,26 +72,36 @@ class Keeper:
                     await self._closing.wait()
                 wait = min(wait * 2, _LONGEST_WAIT)
         finally:
+            if not self.opened.is_set():
+                self._failed(_STOPPED)
             shutil.rmtree(self._directory, ignore_errors=True)
             self.closed.set()
 
     async def _hold(self) -> bool:
         """Open it and hold it open until it is to be closed, or fails; whether it opened."""
-        function, opened = self.function, False
+        opened = False
+        self._opening = trio.CancelScope()
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            async with self._open() as runtime:
-                function.runtime, function.trouble, opened = runtime, None, True
-                function.scale()
-                self.opened.set()
-                await self._closing.wait()
+            with self._opening:
+                async with self._open() as runtime:
+                    self._opening = trio.CancelScope()  # from here on it is drained, not broken off
+                    opened = True
+                    self._serve(runtime)
+                    await self._closing.wait()
         except FaasdError as error:
             self._failed(str(error))
-            log.error("%s cannot be called: %s", function.label, function.trouble)  # noqa: TRY400 - a sentence says it all
+            log.error("%s cannot be called: %s", self.function.label, self.function.trouble)  # noqa: TRY400 - a sentence says it all
         except Exception as error:  # a plug-in's failure is its function's, not the daemon's
             self._failed(f"{type(error).__name__}: {error}")
-            log.exception("%s cannot be called", function.label)
+            log.exception("%s cannot be called", self.function.label)
         return opened
+
+    def _serve(self, runtime: Runtime) -> None:
+        function = self.function
+        function.runtime, function.trouble = runtime, None
+        function.scale()
+        self.opened.set()
 
     def _failed(self, reason: str) -> None:
         reason = self.function.said(reason)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from faasd_py.config import FunctionSettings
 from faasd_py.core.deployment import FunctionDeployment
 
-CONFIG = "config"
-DEPLOYED = "deployed"
+CONFIG: Final = "config"
+DEPLOYED: Final = "deployed"
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,3 +37,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     def origin(self) -> str:
         """`config` or `deployed`."""
         return CONFIG if self.deployment is None else DEPLOYED
+
+
+def reworded(sentence: str, name: str, label: str) -> str:
+    """A sentence that begins with a function's place in config.toml, for one that is deployed and has none there."""
+    place = f"functions.{name}"
+    if not sentence.startswith((f"{place}.", f"{place}:")):
+        return sentence
+    return f"function {label}: {sentence.removeprefix(place).lstrip('.: ')}"

@@ -96,6 +96,7 @@ def test_what_stands_outside_of_tables():
     assert set(section("[gateway.tls]")) == {"tls", *TlsSettings.__struct_fields__}
     for field in Config.__struct_fields__:
         title = f"{field}.NAME" if field in {"functions", "services", "runtimes"} else field
+        title = "images.PATTERN" if field == "images" else title
         assert field == "plugins" or f"\n## [{title}]\n" in SETTINGS
 
 

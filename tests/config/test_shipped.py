@@ -19,7 +19,9 @@ UNSET = {"gateway.tls", "auth.user_file", "auth.password_file", "auth.tokens", "
 
 def uncommented() -> dict:
     """The file with its examples switched on: lines that are settings or tables behind one '# '."""
-    lines = [re.sub(r"^# (?=(\[[a-z.]+\]|[A-Za-z_]+ = ))", "", line) for line in TEXT.splitlines()]
+    lines = [
+        re.sub(r"^# (?=(\[[a-z.]+(\"[^\"]+\")?\]|[A-Za-z_]+ = ))", "", line) for line in TEXT.splitlines()
+    ]
     return tomllib.loads("\n".join(line for line in lines if not line.startswith("#   ")))
 
 
@@ -109,6 +111,7 @@ def test_the_examples_are_valid():
     """Whoever takes the comment signs away gets a configuration that is accepted."""
     config = parse("\n".join(_table(uncommented(), "")), "examples")
     assert set(config.functions) == {"resize", "api", "remote", "box"}
+    assert set(config.images) == {"functions/alpine:*"}
 
 
 def test_every_line_says_what_it_means():

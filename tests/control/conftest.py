@@ -16,6 +16,8 @@ from faasd_py.config import Config, FunctionSettings
 from faasd_py.control.serve import serve_control
 from faasd_py.core.call import Call
 from faasd_py.core.lifecycle import TABLE, Move, State
+from faasd_py.deploy.deployer import Deployer
+from faasd_py.deploy.deployments import Deployments
 from faasd_py.deploy.namespaces import open_namespaces
 from faasd_py.deploy.secrets import Secrets
 from faasd_py.observe.events import Events
@@ -144,6 +146,9 @@ def function(name, metrics, **settings):
         mode="url" if "url" in settings else "fork",
         trouble=None,
         label=label,
+        origin="config",
+        deployment=None,
+        created_at=1_700_000_000.0,
         settings=FunctionSettings(**settings),
         meter=metrics.meter(label),
         runtime=SimpleNamespace(replicas=lambda: Replicas(wanted=2, available=1)),
@@ -173,6 +178,14 @@ class FakeHouse:
         self.stopping = False
         self.logbook = None
         """Tests of logs bring one."""
+        self.deployer = Deployer(
+            registry=self.registry,
+            deployments=Deployments(state / "functions"),
+            namespaces=self.namespaces,
+            secrets=self.secrets,
+            images={},
+            events=self.events,
+        )
         self.ill = None
         self.reload_answer = None
         self.reloads = 0

@@ -394,6 +394,10 @@ async def test_functions(admin, daemon):
         "availableReplicas": 1,
         "invocationCount": 1,
         "labels": {"team": "pictures"},
+        "annotations": {},
+        "envProcess": "cat",
+        "origin": "config",
+        "createdAt": "2023-11-14T22:13:20.000Z",
     }
     assert remote["mode"] == "url"
     assert "trouble" not in remote
@@ -470,7 +474,7 @@ async def test_many_at_once(admin, ask, daemon):
         ("POST", "/system/calls"),
         ("GET", "/system/reload"),
         ("HEAD", "/system/queue"),
-        ("PUT", "/system/functions"),
+        ("PATCH", "/system/functions"),
     ],
 )
 async def test_wrong_methods(admin, method, target):

@@ -10,7 +10,7 @@ import trio
 
 from faasd_py.config import FunctionSettings
 from faasd_py.core.deployment import FunctionDeployment
-from faasd_py.core.errors import BadRequest, ConfigError
+from faasd_py.core.errors import BadRequest, ConfigError, FunctionUnavailable
 from faasd_py.observe.meter import Meter
 from faasd_py.runtime.contract import Replicas
 from faasd_py.runtime.registry import open_registry
@@ -73,11 +73,11 @@ def runs():
     return Runs()
 
 
-@pytest.fixture
-async def registry(tmp_path, runs):
+@asynccontextmanager
+async def opened(tmp_path, open_fork):
     meters = {}
     async with open_registry(
-        {"fork": runs.open},
+        {"fork": open_fork},
         namespace="openfaas-fn",
         directory=tmp_path / "functions",
         secrets=lambda namespace: tmp_path / "secrets" / namespace,
@@ -85,6 +85,12 @@ async def registry(tmp_path, runs):
         meter_for=lambda label: meters.setdefault(label, Meter(label)),
         clock=lambda: 1_700_000_000.0,
     ) as one:
+        yield one
+
+
+@pytest.fixture
+async def registry(tmp_path, runs):
+    async with opened(tmp_path, runs.open) as one:
         yield one
 
 
@@ -167,6 +173,27 @@ async def test_one_that_does_not_answer_is_refused(registry, runs):
         await deploy(registry, wanted(settings=slow))
     assert registry.get(b"f.dev") is None
     await eventually(lambda: len(runs.closed) == 1)
+
+
+async def test_one_that_never_opens_is_broken_off(tmp_path, runs):
+    """It holds up neither who deploys, nor the end; calls that wait for it fail."""
+
+    @asynccontextmanager
+    async def stuck(site):
+        await trio.sleep_forever()
+        yield
+
+    slow = FunctionSettings(command=["x"], start_timeout=0.05)
+    async with opened(tmp_path, stuck) as registry:
+        with pytest.raises(BadRequest, match=r"function f\.dev: it does not answer within"):
+            await deploy(registry, wanted(settings=slow))
+        await registry.apply({"g": slow})
+        async with trio.open_nursery() as nursery:
+            with pytest.RaisesGroup(FunctionUnavailable):
+                async with trio.open_nursery() as calls:
+                    calls.start_soon(said, registry, b"g")
+                    await trio.testing.wait_all_tasks_blocked()
+                    nursery.start_soon(registry.apply, {})
 
 
 async def test_one_that_cannot_be_stored_is_refused(registry, runs):
