@@ -18,5 +18,7 @@ def add_queue(app: QuartTrio, daemon: Daemon) -> None:
     @app.get("/system/queue")
     async def show_queue() -> Response:
         queue, backend = daemon.queue, daemon.config.queue.backend
-        view = rendering.queue_view(backend, queue.capabilities, queue.stats(), queue.trouble(), time.time())
+        view = rendering.queue_view(
+            backend, queue.capabilities, queue.stats(), queue.trouble(), time.time(), daemon.metrics.queues
+        )
         return json_answer(view)

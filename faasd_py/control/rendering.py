@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,6 +16,7 @@ from faasd_py.control.views import (
     RequestView,
     ResultView,
 )
+from faasd_py.core.annotations import DEFAULT_QUEUE
 from faasd_py.core.call import Body, Call, Spooled
 from faasd_py.core.outcome import Attempt, Outcome
 from faasd_py.queue.contract import Capabilities, LaneStats, QueueStats, Record
@@ -92,10 +93,17 @@ def request_view(call: Call) -> RequestView:
 
 
 def queue_view(
-    backend: str, capabilities: Capabilities, stats: QueueStats, trouble: str | None, now: float
+    backend: str,
+    capabilities: Capabilities,
+    stats: QueueStats,
+    trouble: str | None,
+    now: float,
+    groups: Mapping[str, str],
 ) -> QueueView:
-    """The queue's figures."""
-    lanes = [_lane(name, figures) for name, figures in sorted(stats.lanes.items())]
+    """The queue's figures; `groups` are the named queues of lanes that are not in the default one."""
+    lanes = [
+        _lane(name, figures, groups.get(name, DEFAULT_QUEUE)) for name, figures in sorted(stats.lanes.items())
+    ]
     oldest = [figures.oldest_at for figures in stats.lanes.values() if figures.oldest_at is not None]
     return QueueView(
         backend=backend,
@@ -140,12 +148,13 @@ def _attempt(attempt: Attempt) -> AttemptView:
     )
 
 
-def _lane(name: str, figures: LaneStats) -> LaneView:
+def _lane(name: str, figures: LaneStats, group: str) -> LaneView:
     return LaneView(
         name=name,
         ready=figures.ready,
         leased=figures.leased,
         delayed=figures.delayed,
         dead=figures.dead,
+        group=group,
         oldest_at=instant_or_none(figures.oldest_at),
     )

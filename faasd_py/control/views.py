@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from faasd_py.core.annotations import DEFAULT_QUEUE
+
 
 class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An answer; fields that have their default are left out."""
@@ -105,6 +107,8 @@ class LaneView(View, frozen=True, kw_only=True):
     leased: int
     delayed: int
     dead: int
+    group: str = DEFAULT_QUEUE
+    """The named queue that it belongs to."""
     oldest_at: str | None = None
 
 

@@ -136,7 +136,9 @@ class Daemon:
         )
         self._pool = Pool(dial_unix(str(self._runtime / "control.sock"), timeout=5.0))
         cancel = Cancel(queue, self.workers.cancel, registry, events, gate)
-        door = Door(Invoke(registry, rates, gate), self._enqueue, cancel, Control(self._pool, gate=gate))
+        door = Door(
+            Invoke(registry, rates, gate), self._enqueue, cancel, Control(self._pool, gate=gate), metrics
+        )
         limits = _limits(config.gateway)
         self._server = Server(door, limits, fields=headers.WANTED, tls=_tls(config.gateway))
         self._metrics_server = Server(Control(self._pool, METRICS_PATHS), limits)
@@ -162,7 +164,9 @@ class Daemon:
             await rooms.start(self._run_doors, sockets)
             await rooms.start(self._keep_control)
             await rooms.start(self.scheduler.run)
-            rooms.start_soon(follow, self.registry, self.workers.refresh, self.scheduler.refresh)
+            rooms.start_soon(
+                follow, self.registry, self.metrics, self.workers.refresh, self.scheduler.refresh
+            )
             rooms.start_soon(self._notifier.watch)
             self._notifier.ready(f"serving {len(self.registry.functions())} functions")
             _log.info("ready: listening on %s", ", ".join(map(name_of, sockets.gateway)))

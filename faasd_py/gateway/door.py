@@ -19,11 +19,13 @@ from faasd_py.gateway.enqueue import Enqueue
 from faasd_py.gateway.gate import AUTHORIZATION, Gate
 from faasd_py.gateway.hangup import while_there
 from faasd_py.gateway.invoke import Invoke
+from faasd_py.gateway.measured import PATH, Measured
 from faasd_py.gateway.plan import Plan
 from faasd_py.http import fields
 from faasd_py.http.client import Pool
 from faasd_py.http.errors import WireError
 from faasd_py.http.exchange import Exchange
+from faasd_py.observe.metrics import Metrics
 
 _OURS: Final = (AUTHORIZATION, FIELD.encode())
 """Fields of a client's that the control plane never sees."""
@@ -33,10 +35,12 @@ _log: Final = logging.getLogger("faasd_py.gateway")
 class Door:
     """The handler of the gateway's listeners."""
 
-    def __init__(self, invoke: Invoke, enqueue: Enqueue, cancel: Cancel, control: Control) -> None:
+    def __init__(
+        self, invoke: Invoke, enqueue: Enqueue, cancel: Cancel, control: Control, metrics: Metrics
+    ) -> None:
         self._invoke = invoke
-        self._enqueue = enqueue
-        self._cancel = cancel
+        self._enqueue = Measured(enqueue, metrics.request("POST", PATH))
+        self._cancel = Measured(cancel, metrics.request("DELETE", PATH))
         self._control = control
 
     def __call__(self, exchange: Exchange) -> Awaitable[None]:

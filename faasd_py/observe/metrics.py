@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Set as AbstractSet
+from typing import Any, Protocol
 
+import msgspec
+
+from faasd_py.core.annotations import DEFAULT_QUEUE
+from faasd_py.observe.leavers import Leavers
 from faasd_py.observe.logbook.words import Figures
-from faasd_py.observe.meter import Meter
+from faasd_py.observe.meter import Meter, Timings
 
 
 class LaneFigures(Protocol):
@@ -38,18 +43,18 @@ class QueueFigures(Protocol):
         ...
 
 
-class ReplicaFigures(Protocol):
-    """How many there should be, and how many answer (`runtime.contract.Replicas` is one)."""
+class ServiceFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one function besides its calls: replicas, and what its processes use.
 
-    @property
-    def wanted(self) -> int:
-        """Desired."""
-        ...
+    `least` are the replicas that there are always, `target` is the load that one is for.
+    """
 
-    @property
-    def available(self) -> int:
-        """Ready."""
-        ...
+    wanted: int
+    available: int
+    least: int = 1
+    target: float | None = None
+    cpu_seconds: float | None = None
+    memory_bytes: int | None = None
 
 
 class Metrics:
@@ -57,16 +62,23 @@ class Metrics:
 
     def __init__(self) -> None:
         self.meters: dict[str, Meter] = {}
+        self.requests: dict[tuple[str, str], Timings] = {}
+        """By method and path, the path with its parameters in braces: what was asked of the gateway itself."""
+        self.queues: dict[str, str] = {}
+        """The named queues of functions that are not in the default one."""
+        self.submitted_by: dict[str, int] = {DEFAULT_QUEUE: 0}
+        self.processed_by: dict[str, int] = {DEFAULT_QUEUE: 0}
         self.attempts_by: dict[tuple[str, int], int] = {}
         self.dead_by: dict[tuple[str, str], int] = {}
         self.callbacks_by: dict[str, int] = {}
-        self.accepted_by: dict[str, int] = {}
         self.refused_by: dict[str, int] = {}
         self.scheduled_by: dict[tuple[str, str], int] = {}
         self.logs = Figures()
         """What was kept of the functions' lines: whoever opens the logbook sets it."""
         self.connections: Callable[[], int] = int
         """How many connections are open: whoever opens the door sets it."""
+        self._leavers = Leavers()
+        self._left_queues = Leavers()
 
     def meter(self, label: str) -> Meter:
         """The meter of a function; the same one whenever it is asked for, also after a reload."""
@@ -75,10 +87,36 @@ class Metrics:
             meter = self.meters[label] = Meter(label)
         return meter
 
+    def request(self, method: str, path: str) -> Timings:
+        """The timings of a route; the same ones whenever they are asked for."""
+        timings = self.requests.get((method, path))
+        if timings is None:
+            timings = self.requests[method, path] = Timings()
+        return timings
+
+    def heed(self, queues: Mapping[str, str], now: float) -> None:
+        """The functions that there are, each with its named queue; `now` is any clock's that does not go back.
+
+        What was counted for a function that is gone is forgotten after a while.
+        """
+        self.queues = {label: queue for label, queue in queues.items() if queue != DEFAULT_QUEUE}
+        by_label = (self.attempts_by, self.dead_by, self.scheduled_by)
+        labels = {*self.meters, *(label for counts in by_label for label, _ in counts)}
+        if gone := set(self._leavers.look(labels, queues.keys(), now)):
+            for label in gone:
+                self.meters.pop(label, None)
+            for counts in by_label:
+                _forget(counts, gone)
+        here = {DEFAULT_QUEUE, *self.queues.values()}
+        for queue in self._left_queues.look({*self.submitted_by, *self.processed_by}, here, now):
+            self.submitted_by.pop(queue, None)
+            self.processed_by.pop(queue, None)
+
     def attempts(self, label: str, status: int) -> None:
         """An attempt of an asynchronous call ended with this status."""
-        key = (label, status)
+        key, queue = (label, status), self.queues.get(label, DEFAULT_QUEUE)
         self.attempts_by[key] = self.attempts_by.get(key, 0) + 1
+        self.processed_by[queue] = self.processed_by.get(queue, 0) + 1
 
     def dead(self, label: str, reason: str) -> None:
         """A call became a dead letter."""
@@ -91,7 +129,8 @@ class Metrics:
 
     def accepted(self, label: str) -> None:
         """A call was answered 202."""
-        self.accepted_by[label] = self.accepted_by.get(label, 0) + 1
+        queue = self.queues.get(label, DEFAULT_QUEUE)
+        self.submitted_by[queue] = self.submitted_by.get(queue, 0) + 1
 
     def refused(self, reason: str) -> None:
         """A call was not taken into the queue; `reason` is the name of the error (`QueueFull`, `BadOption`, …)."""
@@ -105,11 +144,16 @@ class Metrics:
     def render(
         self,
         queue: QueueFigures | None = None,
-        replicas: Mapping[str, ReplicaFigures] | None = None,
+        services: Mapping[str, ServiceFigures] | None = None,
         *,
         now: float = 0.0,
     ) -> bytes:
-        """The page in Prometheus' text format. `now` is the wall clock, for ages; replicas are by label."""
+        """The page in Prometheus' text format. `now` is the wall clock, for ages; services are by label."""
         from faasd_py.observe import page  # noqa: PLC0415  # prometheus_client is not on the way to the first call
 
-        return page.render(self, queue, replicas or {}, now)
+        return page.render(self, queue, services or {}, now)
+
+
+def _forget(counts: dict[tuple[str, Any], int], gone: AbstractSet[str]) -> None:
+    for key in [key for key in counts if key[0] in gone]:
+        del counts[key]

@@ -7,133 +7,126 @@ on counting: dicts are copied, which is one step of the interpreter, before they
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.core import Metric
 
+from faasd_py.core.annotations import DEFAULT_QUEUE
+from faasd_py.core.names import split
+from faasd_py.observe.families import Families, by, counter, gauge, histogram, plain_counter, typed
 from faasd_py.observe.logbook.words import Figures
-from faasd_py.observe.meter import BUCKETS, SUM, Meter
-from faasd_py.observe.metrics import LaneFigures, Metrics, QueueFigures, ReplicaFigures
+from faasd_py.observe.meter import SUM
+from faasd_py.observe.metrics import LaneFigures, Metrics, QueueFigures, ServiceFigures
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-QUEUE: Final = "faas-request"
-"""The name of OpenFaaS' default queue: dashboards select it."""
-STARTED: Final = "gateway_function_invocation_started"
+STARTED: Final = ("gateway_function_invocation_started", "gateway_invocation_function_started")
+"""The same under the names that OpenFaaS CE and its successors have."""
 STATES: Final = ("ready", "leased", "delayed", "dead")
-BOUNDS: Final = (*(f"{bound:g}" for bound in BUCKETS), "+Inf")
-Labels = tuple[str, ...]
-
-
-class Families(Collector):
-    """Metric families that are already made."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self.families = families
-
-    def collect(self) -> Iterable[Metric]:
-        """The families, in their order."""
-        return self.families
+_FUNCTION: Final = ("function_name",)
 
 
 def render(
-    metrics: Metrics, queue: QueueFigures | None, replicas: Mapping[str, ReplicaFigures], now: float
+    metrics: Metrics, queue: QueueFigures | None, services: Mapping[str, ServiceFigures], now: float
 ) -> bytes:
     """The whole page."""
     registry = CollectorRegistry()
-    registry.register(
-        Families(
-            [
-                *invocations(metrics),
-                *replica_counts(replicas),
-                *asynchronous(metrics, queue, now),
-                *lines(metrics.logs),
-            ]
-        )
-    )
+    families = [
+        *invocations(metrics),
+        *requests(metrics),
+        *replicas(services),
+        *usage(services),
+        *asynchronous(metrics, queue, now),
+        *lines(metrics.logs),
+    ]
+    registry.register(Families(families))
     ProcessCollector(registry=registry)
-    text = generate_latest(registry)
-    # prometheus_client gives every counter the suffix _total; the name that OpenFaaS uses has none
-    return text.replace(f"# TYPE {STARTED} untyped".encode(), f"# TYPE {STARTED} counter".encode())
+    return typed(generate_latest(registry), *STARTED)
 
 
 def invocations(metrics: Metrics) -> Iterator[Metric]:
     """What passed through to functions."""
     meters = list(metrics.meters.copy().values())
-    yield _seconds(meters)
-    yield _counter(
-        "gateway_function_invocation",
-        "Calls that functions ended.",
-        ("function_name", "code"),
-        (((m.label, str(code)), sum(row[:SUM])) for m in meters for code, row in m.rows.copy().items()),
-    )
-    started = Metric(STARTED, "Calls that were begun.", "unknown")
-    for meter in meters:
-        started.add_sample(STARTED, {"function_name": meter.label}, meter.started)
-    yield started
-    yield _gauge(
+    rows = [((meter.label, str(code)), row) for meter in meters for code, row in meter.rows.copy().items()]
+    names = ("function_name", "code")
+    yield histogram("gateway_functions_seconds", "How long calls took.", names, rows)
+    totals = ((labels, sum(row[:SUM])) for labels, row in rows)
+    yield counter("gateway_function_invocation", "Calls that functions ended.", names, totals)
+    for name in STARTED:
+        yield plain_counter(
+            name, "Calls that were begun.", ((meter.label, meter.started) for meter in meters)
+        )
+    yield gauge(
         "gateway_invocation_function_invocation_inflight",
         "Calls that run now.",
-        ("function_name",),
-        (((m.label,), m.inflight) for m in meters),
+        _FUNCTION,
+        (((meter.label,), meter.inflight) for meter in meters),
     )
-    yield _gauge(
+    yield gauge(
         "faasd_open_connections", "Connections that clients hold open.", (), [((), metrics.connections())]
     )
 
 
-def _seconds(meters: list[Meter]) -> Metric:
-    family = HistogramMetricFamily(
-        "gateway_functions_seconds", "How long calls took.", labels=("function_name", "code")
-    )
-    for meter in meters:
-        for code, row in meter.rows.copy().items():
-            counts = zip(BOUNDS, accumulate(row[:SUM]), strict=True)
-            family.add_metric((meter.label, str(code)), list(counts), row[SUM])
-    return family
+def requests(metrics: Metrics) -> Iterator[Metric]:
+    """What was asked of the gateway itself."""
+    routes, names = metrics.requests.copy().items(), ("method", "path", "status")
+    rows = [((*route, str(code)), row) for route, times in routes for code, row in times.rows.copy().items()]
+    totals = ((labels, sum(row[:SUM])) for labels, row in rows)
+    yield counter("http_requests", "Requests to /system and /async-function.", names, totals)
+    yield histogram("http_request_duration_seconds", "How long they took.", names, rows)
 
 
-def replica_counts(replicas: Mapping[str, ReplicaFigures]) -> Iterator[Metric]:
+def replicas(services: Mapping[str, ServiceFigures]) -> Iterator[Metric]:
     """How many of each function there are."""
-    label = ("function_name",)
-    wanted = (((name,), figures.wanted) for name, figures in replicas.items())
-    yield _gauge("gateway_service_count", "Replicas that are wanted.", label, wanted)
-    ready = (((name,), figures.available) for name, figures in replicas.items())
-    yield _gauge("gateway_service_ready_count", "Replicas that answer.", label, ready)
+    for name, text, field in (
+        ("gateway_service_count", "Replicas that are wanted.", "wanted"),
+        ("gateway_service_ready_count", "Replicas that answer.", "available"),
+        ("gateway_service_min", "Replicas that there are at least.", "least"),
+        ("gateway_service_target", "The load that one replica is for.", "target"),
+    ):
+        yield gauge(name, text, _FUNCTION, [((label,), n) for label, n in _known(services, field)])
+
+
+def usage(services: Mapping[str, ServiceFigures]) -> Iterator[Metric]:
+    """What the processes of functions use, where it is known."""
+    names = ("function_name", "namespace")
+    seconds = [(split(label), number) for label, number in _known(services, "cpu_seconds")]
+    yield counter("pod_cpu_usage_seconds", "Seconds of CPU that functions used.", names, seconds)
+    sizes = [(split(label), number) for label, number in _known(services, "memory_bytes")]
+    yield gauge("pod_memory_working_set_bytes", "Bytes of memory that functions use.", names, sizes)
+
+
+def _known(services: Mapping[str, ServiceFigures], field: str) -> Iterator[tuple[str, float]]:
+    for label, figures in services.items():
+        number = getattr(figures, field)
+        if number is not None:
+            yield label, number
 
 
 def asynchronous(metrics: Metrics, queue: QueueFigures | None, now: float) -> Iterator[Metric]:
     """What went into the queue and what became of it."""
-    yield from _openfaas_totals(metrics)
+    name = ("queue_name",)
+    submitted, processed = metrics.submitted_by, metrics.processed_by
+    yield counter("queue_worker_messages_submitted", "Calls that were accepted.", name, by(submitted))
+    yield counter("queue_worker_messages_processed", "Attempts that were made.", name, by(processed))
     if queue is not None:
-        yield from _waiting(queue, now)
-    yield _counter(
+        yield from _waiting(queue, metrics.queues, now)
+    yield counter(
         "faasd_attempts",
         "Attempts of asynchronous calls, by the status they ended with.",
         ("function_name", "status"),
         (((label, str(status)), n) for (label, status), n in metrics.attempts_by.copy().items()),
     )
-    yield _counter(
+    yield counter(
         "faasd_dead_letters",
         "Calls that were given up, by reason.",
         ("function_name", "reason"),
         metrics.dead_by.copy().items(),
     )
-    yield _counter(
-        "faasd_callbacks",
-        "Attempts to deliver a callback, by outcome.",
-        ("outcome",),
-        (((outcome,), n) for outcome, n in metrics.callbacks_by.copy().items()),
-    )
-    yield _counter(
-        "faasd_queue_refused",
-        "Calls that were not taken into the queue, by reason.",
-        ("reason",),
-        (((reason,), n) for reason, n in metrics.refused_by.copy().items()),
-    )
-    yield _counter(
+    callbacks, refused = by(metrics.callbacks_by), by(metrics.refused_by)
+    yield counter("faasd_callbacks", "Attempts to deliver a callback, by outcome.", ("outcome",), callbacks)
+    yield counter("faasd_queue_refused", "Calls that were not taken, by reason.", ("reason",), refused)
+    yield counter(
         "faasd_schedule_slots",
         "Times at which functions came due by their schedules, by outcome.",
         ("function_name", "outcome"),
@@ -143,56 +136,35 @@ def asynchronous(metrics: Metrics, queue: QueueFigures | None, now: float) -> It
 
 def lines(logs: Figures) -> Iterator[Metric]:
     """What functions wrote."""
-    yield _counter("faasd_log_lines", "Lines of functions that were kept.", (), [((), logs.lines)])
+    yield counter("faasd_log_lines", "Lines of functions that were kept.", (), [((), logs.lines)])
     dropped = [(("overload",), logs.overload), (("disk",), logs.disk)]
-    yield _counter(
+    yield counter(
         "faasd_log_lines_dropped", "Lines of functions that were lost, by reason.", ("reason",), dropped
     )
-    yield _gauge("faasd_log_bytes", "Bytes that the lines of functions occupy.", (), [((), logs.bytes)])
+    yield gauge("faasd_log_bytes", "Bytes that the lines of functions occupy.", (), [((), logs.bytes)])
 
 
-def _openfaas_totals(metrics: Metrics) -> Iterator[Metric]:
-    submitted = [((QUEUE,), sum(metrics.accepted_by.copy().values()))]
-    yield _counter("queue_worker_messages_submitted", "Calls that were accepted.", ("queue_name",), submitted)
-    processed = [((QUEUE,), sum(metrics.attempts_by.copy().values()))]
-    yield _counter("queue_worker_messages_processed", "Attempts that were made.", ("queue_name",), processed)
-
-
-def _waiting(queue: QueueFigures, now: float) -> Iterator[Metric]:
-    lanes = dict(queue.lanes)
+def _waiting(queue: QueueFigures, queues: Mapping[str, str], now: float) -> Iterator[Metric]:
+    lanes = [(queues.get(name, DEFAULT_QUEUE), name, lane) for name, lane in dict(queue.lanes).items()]
     names = ("queue_name", "function_name")
-    pending = (((QUEUE, name), lane.ready + lane.delayed) for name, lane in lanes.items())
-    yield _gauge("queue_worker_pending_messages", "Calls that wait.", names, pending)
-    running = (((QUEUE, name), lane.leased) for name, lane in lanes.items())
-    yield _gauge("queue_worker_function_invocation_inflight", "Asynchronous calls that run.", names, running)
-    yield _gauge(
+    pending = (((group, name), lane.ready + lane.delayed) for group, name, lane in lanes)
+    yield gauge("queue_worker_pending_messages", "Calls that wait.", names, pending)
+    running = (((group, name), lane.leased) for group, name, lane in lanes)
+    yield gauge("queue_worker_function_invocation_inflight", "Asynchronous calls that run.", names, running)
+    yield gauge(
         "faasd_queue_depth",
         "Calls in the queue, by lane and state.",
         ("function_name", "state"),
-        (((name, state), getattr(lane, state)) for name, lane in lanes.items() for state in STATES),
+        (((name, state), getattr(lane, state)) for _, name, lane in lanes for state in STATES),
     )
-    age = [((), _oldest_age(lanes.values(), now))]
-    yield _gauge(
-        "faasd_queue_oldest_age_seconds", "How long ago the oldest waiting call was accepted.", (), age
-    )
-    yield _gauge("faasd_queue_bytes", "Bytes that waiting and running calls occupy.", (), [((), queue.bytes)])
-    yield _gauge("faasd_queue_quarantined", "Records that could not be read.", (), [((), queue.quarantined)])
+    ages = {name: age for _, name, lane in lanes if (age := _age(lane, now)) is not None}
+    text = "How long ago the oldest waiting call was accepted"
+    yield gauge("faasd_lane_oldest_age_seconds", f"{text}, by lane.", _FUNCTION, by(ages))
+    oldest: Iterable[tuple[tuple[str, ...], float]] = [((), max(ages.values(), default=0.0))]
+    yield gauge("faasd_queue_oldest_age_seconds", f"{text}.", (), oldest)
+    yield gauge("faasd_queue_bytes", "Bytes that waiting and running calls occupy.", (), [((), queue.bytes)])
+    yield gauge("faasd_queue_quarantined", "Records that could not be read.", (), [((), queue.quarantined)])
 
 
-def _oldest_age(lanes: Iterable[LaneFigures], now: float) -> float:
-    accepted = [lane.oldest_at for lane in lanes if lane.oldest_at is not None]
-    return max(0.0, now - min(accepted)) if accepted else 0.0
-
-
-def _counter(name: str, text: str, labels: Labels, samples: Iterable[tuple[Labels, float]]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, number in list(samples):
-        family.add_metric(values, number)
-    return family
-
-
-def _gauge(name: str, text: str, labels: Labels, samples: Iterable[tuple[Labels, float]]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for values, number in list(samples):
-        family.add_metric(values, number)
-    return family
+def _age(lane: LaneFigures, now: float) -> float | None:
+    return None if lane.oldest_at is None else max(0.0, now - lane.oldest_at)

@@ -100,6 +100,7 @@ class Site:
             self.enqueue,
             Cancel(self.books, self.stop, registry),
             Control(self.pool),
+            self.metrics,
         )
         self.server = Server(door, LIMITS, fields=headers.WANTED)
 

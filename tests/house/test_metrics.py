@@ -108,3 +108,44 @@ def test_every_metric_is_explained(daemon: Daemon) -> None:
     assert set(kinds) == set(re.findall(r"(?m)^# HELP (\S+) \S", page))
     for name, _ in samples(daemon):
         assert name in kinds or re.sub(r"_(total|bucket|count|sum|created|info)$", "", name) in kinds, name
+
+
+def test_requests_to_the_gateway_itself(daemon: Daemon) -> None:
+    """/async-function by what was answered, and /system by route; a function's path is none of its labels."""
+    daemon.put("api/tell/measured")
+    assert daemon.ask("POST", "/async-function/nobody/at/all", b"").status == 404
+    assert daemon.ask("DELETE", "/async-function/nothing").status == 404
+    name = "http_requests_total"
+    assert total(daemon, name, method="POST", path="/async-function", status="202") >= 1
+    assert total(daemon, name, method="POST", path="/async-function", status="404") == 1
+    assert total(daemon, name, method="DELETE", path="/async-function", status="404") == 1
+    assert daemon.system("GET", "/system/namespaces").status == 200
+    assert total(daemon, name, method="GET", path="/system/namespaces", status="200") == 1
+    count = "http_request_duration_seconds_count"
+    assert total(daemon, count, method="GET", path="/system/namespaces") == 1
+
+
+def test_named_queues_and_functions_that_are_gone(daemon: Daemon) -> None:
+    """A reload moves a function's calls to another queue's line at once; a removed one's counts stay a while."""
+    functions = daemon.tables["functions"]
+    functions["late"] = service(daemon.root, annotations={"com.openfaas.queue": "slow"})
+    daemon.tables["workers"]["groups"] = {"slow": {"max_inflight": 1}}
+    reloads = daemon.log.count("reloaded")
+    daemon.reload()
+    until(lambda: daemon.log.count("reloaded") > reloads, what="reloaded")
+    calls = [daemon.put("late/gate/late") for _ in range(3)]
+    until(lambda: len(daemon.ran("/gate/late")) == 1, what="one runs")
+    assert total(daemon, "queue_worker_messages_submitted_total", queue_name="slow") == 3
+    label = {"queue_name": "slow", "function_name": "late.openfaas-fn"}
+    assert total(daemon, "queue_worker_function_invocation_inflight", **label) == 1
+    assert total(daemon, "queue_worker_pending_messages", **label) == 2
+    rows = {row["name"]: row for row in daemon.system("GET", "/system/queue").json()["lanes"]}
+    assert rows["late.openfaas-fn"]["group"] == "slow"
+    assert daemon.ask("GET", "/function/late/open/late").status == 200
+    for call in calls:
+        daemon.wait_state(call, "DONE")
+    assert len(daemon.ran("/gate/late")) == 3
+    del functions["late"]
+    daemon.reload()
+    until(lambda: total(daemon, "gateway_service_count", function_name="late.openfaas-fn") == 0)
+    assert total(daemon, "gateway_function_invocation_started", function_name="late.openfaas-fn") == 4

@@ -9,7 +9,8 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from faasd_py.observe.metrics import Metrics
+from faasd_py.observe.leavers import KEPT, MOST
+from faasd_py.observe.metrics import Metrics, ServiceFigures
 from faasd_py.observe.page import CONTENT_TYPE
 
 NAME = "resize.openfaas-fn"
@@ -26,7 +27,9 @@ def queue(lanes=None, size=0, quarantined=0):
 def read(page: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """The samples of a page, by name and sorted labels (this parser, unlike Prometheus, wants counters to end in _total)."""
     families = text_string_to_metric_families(
-        page.decode().replace("invocation_started counter", "invocation_started gauge")
+        page.decode()
+        .replace("invocation_started counter", "invocation_started gauge")
+        .replace("function_started counter", "function_started gauge")
     )
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -96,9 +99,119 @@ def test_types_are_the_ones_openfaas_declares(metrics):
 
 def test_replicas(metrics):
     """Wanted replicas under OpenFaaS' name, and how many of them answer."""
-    page = metrics.render(None, {NAME: SimpleNamespace(wanted=3, available=1)})
+    figures = ServiceFigures(wanted=3, available=1, least=2, target=50)
+    page = metrics.render(None, {NAME: figures, "other.dev": ServiceFigures(wanted=1, available=1)})
     assert sample(page, "gateway_service_count", function_name=NAME) == 3
     assert sample(page, "gateway_service_ready_count", function_name=NAME) == 1
+    assert sample(page, "gateway_service_min", function_name=NAME) == 2
+    assert sample(page, "gateway_service_target", function_name=NAME) == 50
+    assert sample(page, "gateway_service_min", function_name="other.dev") == 1
+    assert b'gateway_service_target{function_name="other.dev"}' not in page
+
+
+def test_what_functions_use(metrics):
+    """By name and namespace, where it is known."""
+    figures = ServiceFigures(wanted=1, available=1, cpu_seconds=1.5, memory_bytes=4096)
+    page = metrics.render(None, {"a.dev": figures, NAME: ServiceFigures(wanted=1, available=1)})
+    assert sample(page, "pod_cpu_usage_seconds_total", function_name="a", namespace="dev") == 1.5
+    assert sample(page, "pod_memory_working_set_bytes", function_name="a", namespace="dev") == 4096
+    assert b'function_name="resize"' not in page
+
+
+def test_requests_to_the_gateway(metrics):
+    """By method, path and status: how many, and how long they took."""
+    assert metrics.request("GET", "/system/functions") is metrics.request("GET", "/system/functions")
+    metrics.request("GET", "/system/functions").add(200, 0.003)
+    metrics.request("GET", "/system/functions").add(200, 0.3)
+    metrics.request("POST", "/async-function").add(202, 0.001)
+    page = metrics.render()
+    of = {"method": "GET", "path": "/system/functions", "status": "200"}
+    assert sample(page, "http_requests_total", **of) == 2
+    assert sample(page, "http_request_duration_seconds_count", **of) == 2
+    assert sample(page, "http_request_duration_seconds_bucket", le="0.005", **of) == 1
+    assert sample(page, "http_request_duration_seconds_sum", **of) == pytest.approx(0.303)
+    of = {"method": "POST", "path": "/async-function", "status": "202"}
+    assert sample(page, "http_requests_total", **of) == 1
+
+
+def test_named_queues(metrics):
+    """A function's calls count for its queue; what was counted before it was moved stays where it was."""
+    metrics.accepted(NAME)
+    metrics.heed({NAME: "slow", "other.ns": "faas-request"}, 0.0)
+    for _ in range(2):
+        metrics.accepted(NAME)
+        metrics.attempts(NAME, 200)
+    metrics.accepted("other.ns")
+    page = metrics.render(queue({NAME: lane(ready=3, leased=1), "other.ns": lane(ready=1)}))
+    submitted = "queue_worker_messages_submitted_total"
+    assert sample(page, submitted, queue_name="slow") == 2
+    assert sample(page, submitted, queue_name="faas-request") == 2
+    assert sample(page, "queue_worker_messages_processed_total", queue_name="slow") == 2
+    assert sample(page, "queue_worker_messages_processed_total", queue_name="faas-request") == 0
+    of = {"queue_name": "slow", "function_name": NAME}
+    assert sample(page, "queue_worker_pending_messages", **of) == 3
+    assert sample(page, "queue_worker_function_invocation_inflight", **of) == 1
+    of = {"queue_name": "faas-request", "function_name": "other.ns"}
+    assert sample(page, "queue_worker_pending_messages", **of) == 1
+
+
+def counted(metrics, label):
+    """A little of everything that is counted by function."""
+    metrics.meter(label).begin()
+    metrics.meter(label).finish(200, 0.1)
+    metrics.attempts(label, 200)
+    metrics.dead(label, "expired")
+    metrics.scheduled(label, "put")
+
+
+def test_a_function_that_is_gone_leaves_the_page_after_a_while(metrics):
+    """Until then Prometheus sees its last counts; if it comes back meanwhile they go on."""
+    here = {NAME: "faas-request", "gone.ns": "slow"}
+    metrics.heed(here, 0.0)
+    for label in here:
+        counted(metrics, label)
+    metrics.accepted("gone.ns")
+    del here["gone.ns"]
+    metrics.heed(here, 10.0)
+    metrics.heed(here, 10.0 + KEPT - 1)
+    assert metrics.render().count(b"gone.ns") > 5
+    metrics.heed({**here, "gone.ns": "slow"}, 10.0 + KEPT - 1)
+    metrics.heed(here, 10.0 + KEPT)
+    metrics.heed(here, 10.0 + 2 * KEPT - 1)
+    assert metrics.meter("gone.ns").started == 1
+    metrics.heed(here, 10.0 + 2 * KEPT)
+    page = metrics.render()
+    assert b"gone.ns" not in page
+    assert b'queue_name="slow"' not in page
+    assert sample(page, "gateway_function_invocation_started", function_name=NAME) == 1
+    assert sample(page, "queue_worker_messages_submitted_total", queue_name="faas-request") == 0
+
+
+def test_ten_thousand_functions_that_come_and_go(metrics):
+    """The page does not grow with all that there ever were."""
+    for number in range(10_000):
+        label = f"f{number}.ns"
+        if number % 100 == 0:
+            metrics.heed({f"f{n}.ns": f"q{n}" for n in range(number, number + 100)}, float(number) / 1000)
+        counted(metrics, label)
+        metrics.accepted(label)
+    metrics.heed({}, 10.0)
+    assert len(metrics.meters) == len(metrics.attempts_by) == MOST
+    assert "f9999.ns" in metrics.meters
+    assert len(metrics.submitted_by) <= MOST + 1
+    metrics.heed({}, 10.0 + KEPT)
+    assert not metrics.meters
+    assert not metrics.attempts_by
+    assert list(metrics.submitted_by) == ["faas-request"]
+
+
+def test_a_late_count_for_a_function_that_is_gone_leaves_too(metrics):
+    """A call that ends after its function was forgotten is not there for good."""
+    metrics.heed({}, 0.0)
+    metrics.attempts("late.ns", 404)
+    metrics.heed({}, 100.0)
+    metrics.heed({}, 100.0 + KEPT)
+    assert b"late.ns" not in metrics.render()
 
 
 def test_the_queue_by_lane_and_state(metrics):
