@@ -19,7 +19,7 @@ from faasd_py.testing.recorder import Recorder
 from faasd_py.testing.runtime_conformance import request
 from tests.runtime.places import Log
 
-PLACE = "/srv" if os.access("/srv", os.W_OK) else Path.home()
+PLACE = os.environ.get("PLACE") or ("/srv" if os.access("/srv", os.W_OK) else Path.home())
 NOBODY = pwd.getpwnam("nobody")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 
@@ -62,11 +62,12 @@ class Box:
 
 
 @asynccontextmanager
-async def box():
+async def box(root=None):
     """Not below /tmp, which is open to all, but in a directory that everybody may enter."""
     events = []
     with tempfile.TemporaryDirectory(dir=PLACE) as directory:
-        root = Path(directory)
+        root = root or Path(directory)
+        root.mkdir(exist_ok=True)
         root.chmod(0o755)
         for name in ("state/secrets", "run", "open"):
             (root / name).mkdir(mode=0o700, parents=True)
