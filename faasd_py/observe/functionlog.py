@@ -17,6 +17,11 @@ class FunctionLogger:
         self._book = book
         self._log = logging.getLogger("faasd_py.function")
 
+    @property
+    def watchdog_lines(self) -> bool:
+        """Whether calls leave the lines that OpenFaaS' watchdogs write."""
+        return self._book is not None and self._book.words.watchdog_lines
+
     def line(self, text: str, *, stream: str = "stderr", instance: str = "", call_id: str = "") -> None:
         """One line, without its end."""
         if self._book is not None:

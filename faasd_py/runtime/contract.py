@@ -136,7 +136,10 @@ class Runtime(Protocol):
 
 
 class FunctionLog(Protocol):
-    """Where a function's own lines go."""
+    """Where a function's own lines go.
+
+    One that wants the lines that OpenFaaS' watchdogs write for every call, too, has a true attribute `watchdog_lines`.
+    """
 
     def line(self, text: str, *, stream: str = "stderr", instance: str = "", call_id: str = "") -> None:
         """One line, without its end."""

@@ -68,6 +68,9 @@ class Fork:
     async def _serve(self, invocation: Invocation, variables: dict[bytes, bytes], reply: Reply) -> None:
         run = Collecting(self._machinery, self._log, invocation.call_id)
         began = time.perf_counter()
+        told = getattr(self._log, "watchdog_lines", False)
+        if told:
+            self._tell(run, "Forking fprocess.")
         try:
             await run.start(self._program, variables, invocation, combine=self._combine)
             if self._large:
@@ -86,7 +89,15 @@ class Fork:
                 await self._answer(run, invocation, reply, time.perf_counter() - began)
         finally:
             await run.close(self._grace)
+            if told and run.ended.is_set():
+                wrote, seconds = run.output.size, time.perf_counter() - began
+                self._tell(run, f"Wrote {wrote} Bytes - Duration: {seconds:.6f}s")
             run.output.close()
+
+    def _tell(self, run: Collecting, text: str) -> None:
+        """A line as classic-watchdog writes it: people look for them (wire contract §5.2)."""
+        pid = str(run.child.pid) if run.child else ""
+        self._log.line(time.strftime("%Y/%m/%d %H:%M:%S ") + text, instance=pid, call_id=run.call_id)
 
     async def _answer(self, run: Collecting, invocation: Invocation, reply: Reply, seconds: float) -> None:
         output, status = run.output, run.status()
@@ -114,6 +125,7 @@ class Fork:
         await reply.start(200, b"Content-Type: %s\r\n" % self._kind(invocation, run.output), None)
         await run.output.send(reply)
         while piece := await run.more():
+            run.output.size += len(piece)
             await reply.write(piece)
         await run.ended.wait()
         if run.status():

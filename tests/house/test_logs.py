@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -90,6 +91,26 @@ def test_a_line_is_read_as_soon_as_the_call_is_over(start: Callable[..., Daemon]
         speak(daemon)
     assert len(logs(daemon)) == 4
     assert "line 0 of mine" in daemon.log
+
+
+def test_lines_of_the_watchdog(start: Callable[..., Daemon]) -> None:
+    """When they are asked for, also by a reload: as classic-watchdog writes them, around the function's own."""
+    daemon = start({"speak": speaker(), "fail": {"command": ["false"]}})
+    speak(daemon)
+    assert len(logs(daemon)) == 1
+    daemon.tables["logs"] = {"watchdog_lines": True}
+    daemon.reload()
+    until(lambda: "reloaded" in daemon.log, what="it has reloaded")
+    speak(daemon, 1, "mine")
+    assert daemon.ask("POST", "/function/fail", b"").status == 500
+    first, own, last = logs(daemon, "name=speak&tail=3")
+    stamp = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d "
+    assert re.fullmatch(stamp + r"Forking fprocess\.", first["text"])
+    assert own["text"].startswith("line 0 of mine")
+    assert re.fullmatch(stamp + r"Wrote 0 Bytes - Duration: \d+\.\d{6}s", last["text"])
+    assert own["instance"] == last["instance"]
+    assert len(logs(daemon, "name=speak&call_id=mine")) == 3
+    assert [line["text"][20:30] for line in logs(daemon, "name=fail")] == ["Forking fp", "Wrote 0 By"]
 
 
 def test_services_and_their_streams(start: Callable[..., Daemon], tmp_path: Path) -> None:
