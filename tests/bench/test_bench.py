@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
+import trio
 
 from faasd_py.config import parse
-from tests.bench import place, processes, proxy, report, stream, target, variants, wrk
+from tests.bench import logs_bench, place, processes, proxy, report, stream, target, variants, wrk
 from tests.bench.rounds import Rounds, Series, take_turns
 
 
@@ -146,3 +148,12 @@ def test_a_body_is_moved_as_asked():
     assert stream.request("/function/peer", "down", 9) == ("/function/peer/source?bytes=9", 0)
     assert stream.request("", "up", 9) == ("/sink", 9)
     assert stream.request("", "echo", 9) == ("/echo", 9)
+
+
+def test_the_bench_of_logs_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every row has a figure, and no line was lost."""
+    trio.run(logs_bench.measure, 1, 200, tmp_path)
+    rows = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines())
+    assert list(rows) == [*logs_bench.KINDS, "read", "lost"]
+    assert float(rows.pop("lost")) == 0
+    assert all(float(figure) > 0 for figure in rows.values())

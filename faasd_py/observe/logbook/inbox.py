@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 CAPACITY: Final = 8 << 20
@@ -32,7 +33,12 @@ class Inbox:
         self._waiting: list[Entry | Mark] = []
         self._size = 0
         self._dropped: dict[str, int] = {}
-        self._idle = True
+        self._busy = False
+        """There was something to take the last time."""
+        self._wake_at: float = inf
+        """Bytes from which on the thread is to be woken."""
+        self._hurry = False
+        """Somebody waits for a mark."""
         self._closing = False
         self._changed = threading.Condition(threading.Lock())
 
@@ -45,15 +51,15 @@ class Inbox:
                 return
             self._waiting.append(entry)
             self._size += len(text) + _OVERHEAD
-            if self._idle:
-                self._idle = False
+            if self._size >= self._wake_at:
+                self._wake_at = inf
                 self._changed.notify()
 
     def mark(self, call: Callable[[], object]) -> None:
         """Have it called behind the lines that were put so far."""
         with self._changed:
             self._waiting.append(Mark(call))
-            self._idle = False
+            self._hurry = True
             self._changed.notify()
 
     def close(self) -> None:
@@ -68,15 +74,21 @@ class Inbox:
         One who takes again and again finds what came within `gather` seconds: fewer, larger batches.
         """
         with self._changed:
-            if not self._closing and not self._idle:
-                self._changed.wait(gather)
-            if not self._waiting and not self._closing:
-                self._idle = True
-                self._changed.wait(patience)
+            if self._busy:
+                self._wait(gather, self._capacity // 8)
+            if not self._waiting:
+                self._wait(patience, 0)
+            self._busy, self._hurry = bool(self._waiting), False
             if self._closing and not self._waiting:
                 return None
             batch, self._waiting, self._size = self._waiting, [], 0
             return batch
+
+    def _wait(self, patience: float, size: int) -> None:
+        if not self._closing and not self._hurry and (self._size < size or not size):
+            self._wake_at = size
+            self._changed.wait(patience)
+            self._wake_at = inf
 
     def take_dropped(self) -> dict[str, int]:
         """How many were dropped since the last time, by label."""

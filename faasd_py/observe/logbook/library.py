@@ -22,6 +22,7 @@ class Library:
         self._directory = directory
         self._shelves: dict[str, Shelf] = {}
         self._open: OrderedDict[str, Shelf] = OrderedDict()
+        """Those that were written to last, by label."""
         self.occupied = 0
         """Bytes on disk, in whole blocks."""
 
@@ -41,12 +42,14 @@ class Library:
 
     def shelf(self, label: str) -> Shelf:
         """The function's, made when it is not there."""
-        name = directory_name(label)
-        shelf = self._shelves.get(name)
+        shelf = self._open.get(label)
         if shelf is None:
-            shelf = self._shelves[name] = Shelf(self._directory / name)
-        self._open[name] = shelf
-        self._open.move_to_end(name)
+            name = directory_name(label)
+            shelf = self._shelves.get(name)
+            if shelf is None:
+                shelf = self._shelves[name] = Shelf(self._directory / name)
+            self._open[label] = shelf
+        self._open.move_to_end(label)
         if len(self._open) > OPEN:
             self._open.popitem(last=False)[1].close()
         return shelf

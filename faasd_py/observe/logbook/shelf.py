@@ -16,10 +16,15 @@ BLOCK: Final = 4096
 _PIECE: Final = 64 << 10
 
 
+def blocks(size: int) -> int:
+    """Bytes that a file of this size occupies."""
+    return -(-size // BLOCK) * BLOCK
+
+
 class Shelf:
     """Segments, oldest first; the last one grows while it is `open`. Used by one thread; errors of the disk are OSErrors."""
 
-    __slots__ = ("_fd", "_sizes", "directory", "last_at", "next", "segments", "size")
+    __slots__ = ("_fd", "_sizes", "directory", "last_at", "next", "occupied", "segments", "size")
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -27,6 +32,8 @@ class Shelf:
         self._sizes = [self._measure(segment) for segment in self.segments]
         self.size = sum(self._sizes)
         """Bytes of all segments."""
+        self.occupied = sum(map(blocks, self._sizes))
+        """Bytes of all segments on disk, in whole blocks."""
         self.next = 1
         """The number of the next line."""
         self.last_at = 0
@@ -42,11 +49,6 @@ class Shelf:
     def open(self) -> bool:
         """A file is open."""
         return self._fd >= 0
-
-    @property
-    def occupied(self) -> int:
-        """Bytes on disk, in whole blocks."""
-        return sum(-(-size // BLOCK) * BLOCK for size in self._sizes)
 
     def append(self, records: Sequence[bytes], now: int, largest: int, oldest: int) -> int:
         """Write these lines, each with its end; how many were written before the disk took no more.
@@ -66,8 +68,7 @@ class Shelf:
             self._fd = os.open(self._path(self.segments[-1]), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         written = self._write(data)
         count = len(records) if written == len(data) else data.count(b"\n", 0, written)
-        self._sizes[-1] += written
-        self.size += written
+        self._grow(written)
         self.next += count
         self.last_at = now
         return count
@@ -76,13 +77,14 @@ class Shelf:
         """Remove the oldest segment; how many blocks' bytes are free again."""
         segment, size = self.segments.pop(0), self._sizes.pop(0)
         self.size -= size
+        self.occupied -= blocks(size)
         if not self.segments:
             self.close()
         self._path(segment).unlink(missing_ok=True)
         if not self.segments:
             with contextlib.suppress(OSError):  # something of somebody else's is in it
                 self.directory.rmdir()
-        return -(-size // BLOCK) * BLOCK
+        return blocks(size)
 
     def ended_at(self) -> int:
         """When the oldest segment was last written to."""
@@ -105,6 +107,12 @@ class Shelf:
             return True
         return (self._sizes[-1] > 0 and self._sizes[-1] + more > largest) or self.segments[-1].at < oldest
 
+    def _grow(self, more: int) -> None:
+        size = self._sizes[-1] + more
+        self.occupied += blocks(size) - blocks(self._sizes[-1])
+        self._sizes[-1] = size
+        self.size += more
+
     def _is_gone(self) -> bool:
         """Somebody has removed the last segment under us."""
         if self._fd >= 0:
@@ -115,7 +123,7 @@ class Shelf:
         self.close()
         self.segments.clear()
         self._sizes.clear()
-        self.size = 0
+        self.size = self.occupied = 0
 
     def _begin(self, now: int) -> None:
         """Names grow, also when the clock was set back."""
@@ -159,6 +167,5 @@ class Shelf:
             self.last_at = min(os.fstat(file.fileno()).st_mtime_ns, time.time_ns())
         if whole < offset:
             os.truncate(path, whole)
-            self._sizes[-1] -= offset - whole
-            self.size -= offset - whole
+            self._grow(whole - offset)
         self.next = self.segments[-1].first + lines

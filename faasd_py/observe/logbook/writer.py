@@ -16,7 +16,7 @@ from faasd_py.observe.logbook.library import Library
 from faasd_py.observe.logbook.line import OWN, Line, bounded, encode
 from faasd_py.observe.logbook.words import Figures, LogsWords
 
-GATHER: Final = 0.01
+GATHER: Final = 0.025
 """Seconds that lines may wait for company when one has just been written."""
 UPKEEP: Final = 60.0
 """Seconds between two looks for what is too old."""
@@ -113,8 +113,11 @@ class Writer:
 
     def _check_space(self) -> None:
         """The queue shares the disk, and a call is worth more than a line."""
-        self._directory.mkdir(mode=0o700, exist_ok=True)
-        found = os.statvfs(self._directory)
+        try:
+            found = os.statvfs(self._directory)
+        except FileNotFoundError:  # somebody has removed it under us
+            self._directory.mkdir(mode=0o700, parents=True)
+            found = os.statvfs(self._directory)
         free, whole = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
         if free < min(RESERVE, whole // 64):
             raise OSError("the disk is almost full")
