@@ -75,3 +75,11 @@ def test_the_shipped_configuration_starts(make: Make) -> None:
     assert daemon.ask("GET", "/function/nobody").status == 404
     daemon.wait_healthy()
     assert daemon.stop() == 0
+
+
+def test_what_the_demo_says_of_deploying(demo: Daemon) -> None:
+    """The body in its last comment, as it stands there."""
+    body = (ROOT / "demo" / "config.toml").read_text().partition("-d '")[2].partition("'\n")[0]
+    demo.wait_healthy()
+    assert demo.system("POST", "/system/functions", body.encode()).status == 202
+    assert demo.ask("POST", "/function/upper", b"hello").body == b"HELLO"
