@@ -31,8 +31,10 @@ BAD: Final = "could not parse the log request"
 FAILED: Final = "function log request failed"
 
 
-MOST: Final = 128
+MOST: Final = 32
 """Who may follow at once."""
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""A proxy in between must not hold back lines."""
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -89,7 +91,7 @@ def add_logs(app: QuartTrio, daemon: Daemon) -> None:
             pages = await daemon.logbook.pages(query.label, query.wanted, follow=query.follow)
         except OSError:
             raise Refused(500, FAILED) from None
-        return Response(_stream(query, pages), 200, content_type=NDJSON)
+        return Response(_stream(query, pages), 200, _HEADERS, content_type=NDJSON)
 
 
 def _asked(daemon: Daemon) -> LogQuery:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar, TypeVarTuple
 
 import msgspec
 import trio
@@ -19,8 +19,12 @@ from faasd_py.observe.logbook.wanted import Wanted
 from faasd_py.observe.logbook.words import Figures, LogsWords
 from faasd_py.observe.logbook.writer import Writer
 
+READERS: Final = 8
+"""Threads that may read at once."""
 FLUSH: Final = 5.0
 """Seconds that a reader waits for lines that are on their way to the disk."""
+_Found = TypeVar("_Found")
+_Given = TypeVarTuple("_Given")
 
 
 class Logbook:
@@ -31,6 +35,7 @@ class Logbook:
         self._token = trio.lowlevel.current_trio_token()
         self._writer = Writer(directory, words, self._written)
         self._bells = Bells()
+        self._readers = trio.CapacityLimiter(READERS)
         self._ending = False
         self.followers = 0
         """Who reads along now."""
@@ -67,7 +72,7 @@ class Logbook:
     async def is_known(self, label: str) -> bool:
         """Whether there are lines of this function."""
         await self._flush()
-        return await trio.to_thread.run_sync(reading.is_known, self._of(label))
+        return await self._in_thread(reading.is_known, self._of(label))
 
     async def pages(self, label: str, wanted: Wanted, *, follow: bool) -> AsyncGenerator[list[Line], None]:
         """The lines that are there now, then with `follow` those to come, until the daemon stops. Close what you get.
@@ -78,8 +83,8 @@ class Logbook:
             OSError: the log cannot be read.
         """
         await self._flush()
-        until = await trio.to_thread.run_sync(reading.end, self._of(label))
-        begin = await trio.to_thread.run_sync(reading.start, self._of(label), wanted, until)
+        until = await self._in_thread(reading.end, self._of(label))
+        begin = await self._in_thread(reading.start, self._of(label), wanted, until)
         stretches: list[tuple[Position | None, Wanted]] = [(until, wanted)]
         if follow:  # a clock that is set back must not hide the lines to come
             stretches.append((None, msgspec.structs.replace(wanted, since=0)))
@@ -106,11 +111,15 @@ class Logbook:
         with self._bells.listen(label) as bell:
             while True:
                 bell.renew()
-                page = await trio.to_thread.run_sync(reading.read, self._of(label), position, wanted, until)
+                page = await self._in_thread(reading.read, self._of(label), position, wanted, until)
                 if until is not None or self._ending or not page.last:
                     return page
                 position = page.position
                 await bell.wait()
+
+    async def _in_thread(self, work: Callable[[*_Given], _Found], *given: *_Given) -> _Found:
+        """What blocks, beside the loop; readers of logs take no more than their share of the threads."""
+        return await trio.to_thread.run_sync(work, *given, limiter=self._readers)
 
     def _of(self, label: str) -> Path:
         return self._directory / directory_name(label)

@@ -64,11 +64,21 @@ class Writer:
         self._tidy()
         tidied = time.monotonic()
         while (batch := self.inbox.take(GATHER, UPKEEP)) is not None:
-            self._write(batch)
+            self._try(batch)
             if time.monotonic() - tidied > UPKEEP:
                 self._tidy()
                 tidied = time.monotonic()
         self._library.close()
+
+    def _try(self, batch: list[Entry | Mark]) -> None:
+        """Whatever goes wrong with some lines must not end the thread."""
+        try:
+            self._write(batch)
+        except Exception:  # noqa: BLE001  # it is logged in full
+            self.figures.disk += sum(not isinstance(entry, Mark) for entry in batch)
+            if time.monotonic() >= self._warn_at:
+                _log.exception("lines of functions are lost: a bug")
+                self._warn_at = time.monotonic() + QUIET
 
     def _write(self, batch: list[Entry | Mark]) -> None:
         by_label: dict[str, list[Entry]] = {}
