@@ -11,7 +11,16 @@ from quart import Response
 from quart_trio import QuartTrio
 
 import faasd_py
-from faasd_py.control import calls_operations, events, functions_operations, logs, namespaces, secrets, tokens
+from faasd_py.control import (
+    alert,
+    calls_operations,
+    events,
+    functions_operations,
+    logs,
+    namespaces,
+    secrets,
+    tokens,
+)
 from faasd_py.control.operation import JSON, Answer, Nothing, Operation, Parameter, text
 
 PATH: Final = "/system/openapi.json"
@@ -36,6 +45,7 @@ OPERATIONS: Final = (
     HEALTH,
     *functions_operations.OPERATIONS,
     *calls_operations.OPERATIONS,
+    *alert.OPERATIONS,
     *events.OPERATIONS,
     *logs.OPERATIONS,
     *secrets.OPERATIONS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from quart_trio import QuartTrio
 
+from faasd_py.control.alert import add_alert
 from faasd_py.control.calls import add_calls
 from faasd_py.control.daemon import Daemon
 from faasd_py.control.events import add_events
@@ -21,6 +22,7 @@ def add_all(app: QuartTrio, daemon: Daemon) -> None:
     """Each topic is a module with its own `add_…`."""
     add_problems(app)
     add_functions(app, daemon)
+    add_alert(app, daemon)
     add_logs(app, daemon)
     add_namespaces(app, daemon)
     add_secrets(app, daemon)

@@ -148,3 +148,41 @@ def test_check_tells_what_is_wrong(make: Make, tmp_path: Path) -> None:
     assert (
         "functions.tick.schedule: expected a time zone that this machine knows" in done.stdout + done.stderr
     )
+
+
+def test_deployed_functions_are_called_too(make: Make, tmp_path: Path) -> None:
+    """By OpenFaaS' annotations; updated and removed in that moment, restored at a start; a bad schedule is 400."""
+    root = tmp_path / "0"
+    template = service(root)
+    daemon = make({"api": service(root)}, images={"any/recorder:*": template})
+    daemon.start()
+    daemon.wait_healthy()
+    sent = {
+        "service": "tick",
+        "image": "any/recorder:latest",
+        "annotations": {"topic": "cron-function", "schedule": "@every 1s"},
+    }
+    bad = sent | {"annotations": {"topic": "cron-function", "schedule": "every day"}}
+    answer = daemon.system("POST", "/system/functions", bad)
+    assert answer.status == 400
+    assert "annotations.schedule: expected five fields" in answer.text
+    assert daemon.system("POST", "/system/functions", sent).status == 202
+    until(lambda: called(daemon) >= 2, what="it is called")
+    shown = daemon.system("GET", "/system/function/tick").json()
+    assert shown["nextRun"].startswith("20")
+    daemon.kill()
+    daemon.start()
+    seen = called(daemon)
+    until(lambda: called(daemon) > seen + 1, what="it is called after a restart")
+    daemon.wait_healthy()
+    yearly = sent | {"annotations": {"topic": "cron-function", "schedule": "@yearly"}}
+    assert daemon.system("PUT", "/system/functions", yearly).status == 202
+    until(daemon.idle, what="what was put ran")
+    seen = called(daemon)
+    assert daemon.system("PUT", "/system/functions", sent).status == 202
+    until(lambda: called(daemon) > seen, what="it is called again")
+    assert daemon.system("PUT", "/system/functions", yearly).status == 202
+    until(daemon.idle, what="what was put ran")
+    assert daemon.system("DELETE", "/system/functions", {"functionName": "tick"}).status == 202
+    daemon.stop()
+    assert called(daemon) == len(slots(daemon))
