@@ -314,8 +314,8 @@ class Daemon:
         if tls is not None:
             self._server.set_tls(tls)
         self.workers.reconfigure(new.workers, new.callback)
-        self.deployer.images = new.images
-        await self.registry.apply(new.functions, self.deployer.refit)
+        await self.registry.apply(new.functions)
+        await self.deployer.reconfigure(new.images)
 
     def _check_functions(self, new: Config) -> None:
         """What was touched can be run; what was not may be in trouble, as before.

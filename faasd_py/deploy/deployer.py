@@ -29,7 +29,7 @@ _log: Final = logging.getLogger("faasd_py.deploy")
 
 
 class Deployer:
-    """The deployed functions of a daemon. `images` are the templates in force, replaced at a reload."""
+    """The deployed functions of a daemon."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Deployer:
         events: Events,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.images = images
+        self._images = images
         self._registry = registry
         self._deployments = deployments
         self._namespaces = namespaces
@@ -60,11 +60,17 @@ class Deployer:
         """
         found = await trio.to_thread.run_sync(self._deployments.load)
         self._damaged = {one.label: one.damage for one in found if one.damage}
-        await self._registry.restore([self.refit(_wanted(one)) for one in found])
+        await self._registry.restore([self._fitted(_wanted(one)) for one in found])
         if found:
             _log.info("%d deployed functions are restored", len(found))
 
-    def refit(self, wanted: Wanted) -> Wanted:
+    async def reconfigure(self, images: Images) -> None:
+        """From here on these are the templates, also of what is deployed: what changes is exchanged."""
+        if list(images.items()) != list(self._images.items()):  # their order counts
+            self._images = images
+            await self._registry.refit(self._fitted)
+
+    def _fitted(self, wanted: Wanted) -> Wanted:
         """The same with what its image means now; one that nothing runs any more is in trouble."""
         assert wanted.deployment is not None  # noqa: S101 - only what is deployed has an image
         trouble = self._damaged.get(wanted.label, "")
@@ -194,7 +200,7 @@ class Deployer:
         self._events.emit("function.scaled", function=label, replicas=replicas)
 
     def _settings(self, name: str, sent: FunctionDeployment) -> FunctionSettings:
-        return settings_of(name, sent, self.images, self._registry.modes.keys())
+        return settings_of(name, sent, self._images, self._registry.modes.keys())
 
     def _changeable(self, label: str) -> None:
         if self._registry.configured(label):

@@ -37,6 +37,8 @@ _NOT_THE_RUNTIMES: Final = (
     "schedule", "catch_up",
 )  # fmt: skip
 """Settings that gateway and workers read: a change of them leaves the running processes alone."""
+_OPENING: Final = 900.0
+"""Seconds that a deployed function may take to be opened."""
 
 
 class Registry:
@@ -123,12 +125,8 @@ class Registry:
         found = problems(function.name, function.settings, self.modes, secrets, self._host)
         return [function.said(sentence) for sentence in found]
 
-    async def apply(
-        self,
-        functions: Mapping[str, FunctionSettings],
-        refit: Callable[[Wanted], Wanted] | None = None,
-    ) -> None:
-        """Make these config.toml's functions; `refit` says what becomes of each deployed one.
+    async def apply(self, functions: Mapping[str, FunctionSettings]) -> None:
+        """Make these config.toml's functions.
 
         New and changed ones are opened first, and a changed one must answer (or fail to, within start_timeout) before it
         takes over; what is replaced or removed finishes its calls in the background. One that cannot be opened is kept,
@@ -136,13 +134,26 @@ class Registry:
         """
         async with self._applying:
             new = {wanted.label: wanted for wanted in map(self._configure, functions.items())}
-            labels = self._configured.keys() | new.keys() | (self._deployed.keys() if refit else set())
+            labels = self._configured.keys() | new.keys()
             async with self._turns.of(labels):
-                deployed = {label: self._refitted(label, refit) for label in labels & self._deployed.keys()}
-                await self._exchange({label: new.get(label) or deployed.get(label) for label in labels})
+                await self._exchange({label: new.get(label) or self._deployed.get(label) for label in labels})
                 self._configured = new
-                self._deployed |= deployed
                 self._say_shadowed()
+
+    async def refit(self, refitted: Callable[[Wanted], Wanted]) -> None:
+        """Make of each deployed function what `refitted` says, in its turn; those that change are exchanged as in `apply`."""
+        async with open_nursery() as nursery:
+            for label in self._deployed.keys() | self._turns.taken():
+                nursery.start_soon(self._refit, label, refitted)
+
+    async def _refit(self, label: str, refitted: Callable[[Wanted], Wanted]) -> None:
+        async with self._turns.of([label]):
+            old = self._deployed.get(label)
+            if old is None:
+                return
+            wanted = self._deployed[label] = _in_force(refitted(old))
+            if label not in self._configured:
+                await self._exchange({label: wanted})
 
     async def restore(self, deployments: Iterable[Wanted]) -> None:
         """Put what was deployed in an earlier life behind config.toml's functions, as `apply` does."""
@@ -162,7 +173,7 @@ class Registry:
     async def deploy(self, wanted: Wanted, store: Callable[[], Awaitable[None]]) -> None:
         """Deploy a function, or replace the deployed one; called by whoever has its turn.
 
-        It is opened and must answer within start_timeout; then `store` is called, and then it takes over. When either
+        It is opened, and must answer within start_timeout then; `store` is called, and it takes over. When either
         fails, all is as it was. One that needs the fixed port of the old one takes over before it is opened.
 
         Raises:
@@ -203,10 +214,6 @@ class Registry:
         created_at = old.created_at if old else self._clock()
         wanted = Wanted(name=name, namespace=self.namespace, settings=settings, created_at=created_at)
         return _in_force(wanted)
-
-    def _refitted(self, label: str, refit: Callable[[Wanted], Wanted] | None) -> Wanted:
-        wanted = self._deployed[label]
-        return wanted if refit is None else _in_force(refit(wanted))
 
     def _say_shadowed(self) -> None:
         for label in sorted(self._configured.keys() & self._deployed.keys()):
@@ -302,9 +309,11 @@ async def _proved(keeper: Keeper) -> None:
     """Returns when it answers.
 
     Raises:
-        BadRequest: it cannot be opened, or does not answer within start_timeout.
+        BadRequest: it cannot be opened, or does not answer within start_timeout after it is.
     """
     function = keeper.function
+    with trio.move_on_after(_OPENING):  # an image may have to be fetched first
+        await keeper.opened.wait()
     settled = await keeper.settled(answering=True)
     if function.trouble is not None:
         place = "" if function.trouble.startswith("function ") else f"function {function.label}: "

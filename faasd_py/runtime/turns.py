@@ -17,6 +17,10 @@ class Turns:
     def __repr__(self) -> str:
         return f"<Turns: {', '.join(sorted(self._locks))}>"
 
+    def taken(self) -> set[str]:
+        """The labels whose turn somebody has or waits for."""
+        return set(self._locks)
+
     @asynccontextmanager
     async def of(self, labels: Iterable[str]) -> AsyncIterator[None]:
         """Have the turn of all these labels; always taken in the same order, so that nobody waits in a circle."""

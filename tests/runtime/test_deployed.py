@@ -175,8 +175,8 @@ async def test_one_that_does_not_answer_is_refused(registry, runs):
     await eventually(lambda: len(runs.closed) == 1)
 
 
-async def test_one_that_never_opens_is_broken_off(tmp_path, runs):
-    """It holds up neither who deploys, nor the end; calls that wait for it fail."""
+async def test_one_that_never_opens_is_broken_off(tmp_path, autojump_clock):
+    """It holds up neither who deploys (for ever), nor the end; calls that wait for it fail."""
 
     @asynccontextmanager
     async def stuck(site):
@@ -269,14 +269,38 @@ async def test_refitted_at_a_reload(registry, runs):
         settings = FunctionSettings(command=["new"]) if one.name == "f" else one.settings
         return msgspec.structs.replace(one, settings=settings)
 
-    await registry.apply({}, refit)
+    await registry.refit(refit)
     assert registry.get(b"f.dev").settings.command == ["new"]
     assert registry.get(b"g.dev") is before
     assert len(runs.sites) == 3
-    await registry.apply({}, lambda one: msgspec.structs.replace(one, trouble=f"{one.label} no more"))
+    await registry.refit(lambda one: msgspec.structs.replace(one, trouble=f"{one.label} no more"))
     assert registry.get(b"g.dev").trouble == "g.dev no more"
-    await registry.apply({}, lambda one: msgspec.structs.replace(one, trouble=""))
+    await registry.refit(lambda one: msgspec.structs.replace(one, trouble=""))
     assert registry.get(b"g.dev").trouble is None
+
+
+async def test_what_is_being_deployed_is_refitted_too(registry, runs):
+    """It began with what its image meant before."""
+
+    async def store():
+        nursery.start_soon(registry.refit, lambda one: msgspec.structs.replace(one, settings=new))
+        await trio.testing.wait_all_tasks_blocked()
+
+    new = FunctionSettings(command=["new"])
+    async with trio.open_nursery() as nursery:
+        await deploy(registry, wanted(), store)
+    assert registry.get(b"f.dev").settings == new
+
+
+async def test_a_shadowed_one_is_refitted_in_the_shadow(registry, runs):
+    """It comes back as it means by then."""
+    await registry.restore([wanted(namespace="openfaas-fn")])
+    await registry.apply({"f": CAT})
+    new = FunctionSettings(command=["new"])
+    await registry.refit(lambda one: msgspec.structs.replace(one, settings=new))
+    assert registry.get(b"f").settings == CAT
+    await registry.apply({})
+    assert registry.get(b"f").settings == new
 
 
 async def test_a_scale_outlives_what_is_scaled(registry, runs):
