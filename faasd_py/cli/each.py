@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from faasd_py.cli.admin import Admin
 from faasd_py.cli.errors import Failed
+from faasd_py.cli.remote import Remote
 from faasd_py.cli.terminal import Progress, clean, say, say_json
 
 BATCH: Final = 1000
@@ -37,14 +37,14 @@ def one_by_one(options: argparse.Namespace, ids: Sequence[str], act: Callable[[s
 
 
 def by_thousands(
-    options: argparse.Namespace, admin: Admin, path: str, verb: str, total: int | None, **query: object
+    options: argparse.Namespace, daemon: Remote, path: str, verb: str, total: int | None, **query: object
 ) -> int:
     """Do it to all that match, a batch at a time, until there are none or as many as there were at first."""
     progress, count = Progress(verb, total), 0
     progress.show(0)
     try:
         while True:
-            batch = admin.post("calls", path, limit=BATCH, **query)["count"]
+            batch = daemon.post("calls", path, limit=BATCH, **query)["count"]
             count += batch
             progress.show(count)
             if batch < BATCH or (total is not None and count >= total):
@@ -58,8 +58,8 @@ def by_thousands(
     return 0
 
 
-def waiting(admin: Admin, function: str | None, state: str | None) -> int | None:
+def waiting(daemon: Remote, function: str | None, state: str | None) -> int | None:
     """How many calls of a state there are in all; None when the figures do not tell."""
     if function is not None or state not in {"ready", "delayed", "dead"}:
         return None
-    return int(admin.get("queue")[state])
+    return int(daemon.get("queue")[state])

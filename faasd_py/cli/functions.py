@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from faasd_py.cli.admin import Admin
+from faasd_py.cli.remote import Remote
 from faasd_py.cli.terminal import say_json, table
 
 
 def run(options: argparse.Namespace) -> int:
     """A line for each function."""
-    with Admin(options.config) as admin:
-        functions = admin.get("functions", namespace="*")
+    with Remote(options) as daemon:
+        functions = daemon.get("functions", namespace="*")
     if options.json:
         say_json(functions)
         return 0

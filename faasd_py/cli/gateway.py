@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 import ssl
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from faasd_py.cli.admin import UnixConnection
 from faasd_py.cli.errors import Failed, Usage
 from faasd_py.config import find, load
 
@@ -16,6 +16,20 @@ PATIENCE: Final = 10.0
 """Seconds for the connection to be made; the function itself may take as long as it takes."""
 DEFAULT: Final = "http://127.0.0.1:8080"
 _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # not bound here, but connected to
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float | None = None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket's file."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 def locate(gateway: str | None, config: str | None) -> str:
@@ -63,7 +77,11 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         usable = None
     if not usable or not url.isascii() or any(letter.isspace() for letter in url):
-        raise Usage(f'invoke: expected a gateway like "http://127.0.0.1:8080" or "unix:/path", got {url!r}')
+        raise Usage(f'expected a gateway like "http://127.0.0.1:8080" or "unix:/path", got {url!r}')
+    if "@" in parts.netloc:
+        raise Usage(
+            f"credentials in a URL are seen by everybody: use faasd-py login --gateway {parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        )
     return parts
 
 

@@ -11,6 +11,7 @@ from typing import IO, Final
 import msgspec
 
 from faasd_py.cli.body import open_body
+from faasd_py.cli.credentials import authorization
 from faasd_py.cli.errors import Failed, Usage
 from faasd_py.cli.gateway import connect, locate
 from faasd_py.cli.terminal import clean, say, say_json
@@ -49,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
     request = _request(options)
     with open_body(options.data, options.file) as body:
         url = locate(options.gateway, options.config)
+        if options.auth:
+            request.headers.extend(_credentials(url, request.headers))
         connection, prefix = connect(url, verify=not options.tls_no_verify)
         try:
             response = _send(connection, prefix, request, body)
@@ -61,6 +64,17 @@ def run(options: argparse.Namespace) -> int:
             raise Failed(f"{url} broke off: {error.strerror or error}") from error
         finally:
             connection.close()
+
+
+def _credentials(url: str, given: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    if any(name.lower() == "authorization" for name, _ in given):
+        raise Usage("invoke: --auth sends an Authorization header, and one was given")
+    said = authorization(url)
+    if said is None:
+        raise Failed(
+            f"there are no credentials for {url}: faasd-py login --gateway {url}, or $FAASD_PY_TOKEN"
+        )
+    return [("Authorization", said)]
 
 
 def _request(options: argparse.Namespace) -> Request:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from faasd_py.cli.admin import Admin
+from faasd_py.cli.remote import Remote
 from faasd_py.cli.terminal import say_json, table
 
 PAGE: Final = 1000
@@ -13,8 +13,8 @@ PAGE: Final = 1000
 
 def run(options: argparse.Namespace) -> int:
     """A line for each call, newest first."""
-    with Admin(options.config) as admin:
-        calls = _pages(options, admin)
+    with Remote(options) as daemon:
+        calls = _pages(options, daemon)
     if options.json:
         say_json(calls)
         return 0
@@ -23,12 +23,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pages(options: argparse.Namespace, admin: Admin) -> list[dict[str, Any]]:
+def _pages(options: argparse.Namespace, daemon: Remote) -> list[dict[str, Any]]:
     before = options.before
     calls: list[dict[str, Any]] = []
     while len(calls) < options.limit:
         limit = min(PAGE, options.limit - len(calls))
-        page = admin.get("calls", state=options.state, function=options.function, limit=limit, before=before)
+        page = daemon.get("calls", state=options.state, function=options.function, limit=limit, before=before)
         calls += page["calls"]
         if (before := page.get("next")) is None:
             break

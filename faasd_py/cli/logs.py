@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from faasd_py.cli.admin import PATIENCE, Admin
 from faasd_py.cli.errors import Usage
+from faasd_py.cli.remote import PATIENCE, Remote
 from faasd_py.cli.terminal import clean, say
 from faasd_py.core.durations import parse_duration
 
@@ -27,8 +27,8 @@ class _Line(msgspec.Struct):
 
 def run(options: argparse.Namespace) -> int:
     """A line for each, as it comes; until interrupted when it follows."""
-    with Admin(options.config, patience=None if options.follow else PATIENCE) as admin:
-        pieces = admin.stream(
+    with Remote(options, patience=None if options.follow else PATIENCE) as daemon:
+        pieces = daemon.stream(
             "logs",
             name=options.name,
             since=_since(options),

@@ -6,12 +6,14 @@ import argparse
 import textwrap
 from typing import Any, Final, NoReturn
 
+SCOPES: Final = ("invoke", "read", "admin")
 STATES: Final = ("ready", "leased", "delayed", "done", "dead", "cancelled")
 _ABOUT: Final = """\
 Asynchronous functions on one box: a gateway, a durable queue, workers and the functions in one daemon.
 
-`faasd-py up` is the daemon; `check`, `config` and `plugins` look at the configuration; `reload`, `functions`,
-`calls` and `logs` ask the running daemon over its private socket; `invoke` calls a function through the gateway."""
+`faasd-py up` is the daemon; `check`, `config` and `plugins` look at the configuration; `reload`, `functions`, `calls`,
+`logs` and `token` ask the running daemon, over its private socket or with --gateway from anywhere; `invoke` calls a
+function."""
 _ENDING: Final = """\
 The configuration is --config PATH, else $FAASD_PY_CONFIG, else /etc/faasd-py/config.toml.
 Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted."""
@@ -38,6 +40,8 @@ def make_parser() -> Parser:
     _invoke(verbs)
     _calls(verbs)
     _logs(verbs)
+    _token(verbs)
+    _login(verbs)
     _plugins(verbs)
     _verb(verbs, "version", "print the version", "Print the version of faasd-py.", json=True)
     return parser
@@ -73,6 +77,7 @@ def _daemon_verbs(verbs: Any) -> None:
         "Have the running daemon read its configuration again, as SIGHUP does, and wait until it is in force. A file that is "
         "wrong is refused: the old one stays in force, and the sentence says why (exit status 1 or 2).",
         json=True,
+        remote=True,
     )
     _verb(
         verbs,
@@ -80,6 +85,7 @@ def _daemon_verbs(verbs: Any) -> None:
         "list the functions of the running daemon",
         "List the functions with their mode, replicas (available/wanted), calls that run now, and calls since the start.",
         json=True,
+        remote=True,
     )
 
 
@@ -93,15 +99,19 @@ def _invoke(verbs: Any) -> None:
         json=True,
     )
     verb.add_argument("name", metavar="NAME", help="NAME, NAME.NAMESPACE, or either with a /path behind it")
+    _gateway(verb, "where: default $OPENFAAS_URL, else the configuration's gateway.listen")
     verb.add_argument(
-        "--gateway",
-        "-g",
-        metavar="URL",
-        help="where: default $OPENFAAS_URL, else the configuration's gateway.listen",
+        "--auth",
+        action="store_true",
+        help="send the gateway's credentials, for a function that asks (one that does not would see them)",
     )
-    verb.add_argument("--tls-no-verify", action="store_true", help="do not check the gateway's certificate")
     _request(verb.add_argument_group("the request"))
     _asynchronous(verb.add_argument_group("asynchronous calls (each of these implies --async)"))
+
+
+def _gateway(verb: Parser, about: str) -> None:
+    verb.add_argument("--gateway", "-g", metavar="URL", help=about)
+    verb.add_argument("--tls-no-verify", action="store_true", help="do not check the gateway's certificate")
 
 
 def _request(group: Any) -> None:
@@ -151,7 +161,7 @@ def _calls(verbs: Any) -> None:
     calls = verbs.add_parser(
         "calls",
         help="list, show, cancel, requeue or purge asynchronous calls",
-        description="Look at the queue of the running daemon and change what is in it, over its private socket.\n\n"
+        description="Look at the queue of the running daemon and change what is in it, over its private socket or through a gateway.\n\n"
         "    put -> READY -> LEASED -> DONE, or -> DELAYED (waits to be tried again) -> READY, or -> DEAD\n"
         "    cancel: READY, DELAYED, LEASED, DEAD -> CANCELLED      requeue: DEAD -> READY",
         epilog=_ENDING,
@@ -167,6 +177,7 @@ def _calls(verbs: Any) -> None:
         "Cancel calls that wait, or stop the attempt that runs.",
         json=True,
         run="cancel",
+        remote=True,
     )
     cancel.add_argument("ids", metavar="ID", nargs="+", help="a queue id, or an X-Call-Id")
     _requeue(verbs)
@@ -181,6 +192,7 @@ def _logs(verbs: Any) -> None:
         "Print the lines that a function wrote, those of the last five minutes unless it is said otherwise, each with its time and "
         "its process. --json prints the JSON objects as they come, one a line, with stream and call id.",
         json=True,
+        remote=True,
     )
     verb.add_argument("name", metavar="NAME", help="NAME or NAME.NAMESPACE; also of one that was removed")
     verb.add_argument("--follow", "-f", action="store_true", help="then print lines as they come")
@@ -190,6 +202,51 @@ def _logs(verbs: Any) -> None:
     verb.add_argument("--tail", metavar="N", type=_positive, help="the last N lines, however old")
     verb.add_argument("--instance", metavar="ID", help="only lines of this process")
     verb.add_argument("--call", metavar="ID", help="only lines of this call (its X-Call-Id), however old")
+
+
+def _token(verbs: Any) -> None:
+    token = verbs.add_parser(
+        "token",
+        help="make, list or revoke bearer tokens",
+        description="Look after the bearer tokens that the running daemon accepts.",
+        epilog=_ENDING,
+    )
+    token.set_defaults(parser=token)
+    verbs = token.add_subparsers(title="verbs", metavar="VERB")
+    create = _verb(
+        verbs,
+        "create",
+        "make a token and print it",
+        "Make a token and print it, once: only its digest is kept. It is accepted from now on.",
+        json=True,
+        run="token_create",
+        remote=True,
+    )
+    create.add_argument("--name", metavar="NAME", required=True, help="what it is called, in lists and logs")
+    create.add_argument(
+        "--scope", choices=SCOPES, metavar="SCOPE", required=True, action="append",
+        help="invoke (functions that ask), read, or admin (which may read, too); may be repeated",
+    )  # fmt: skip
+    create.add_argument("--expires", metavar="DURATION", help='how long it is accepted: "90d" [for ever]')
+    about = "List the tokens with their scopes and when they expire."
+    _verb(verbs, "list", "list tokens", about, json=True, run="token_list", remote=True)
+    about = "Revoke tokens: they are refused from now on."
+    revoke = _verb(verbs, "revoke", "revoke tokens", about, json=True, run="token_revoke", remote=True)
+    revoke.add_argument("names", metavar="NAME", nargs="+", help="which")
+
+
+def _login(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "login",
+        "keep credentials for a gateway",
+        "Ask for a password (or read it from stdin), try it at the gateway, and keep it where faas-cli does: in "
+        "~/.openfaas/config.yml, readable by you alone. Verbs with --gateway use it from then on, and so does faas-cli.",
+    )
+    _gateway(verb, "where: default $OPENFAAS_URL, else the configuration's gateway.listen")
+    verb.add_argument("--username", "-u", metavar="NAME", default="admin", help="who you are [admin]")
+    verb.add_argument("--password-stdin", "-s", action="store_true", help="read the password from stdin")
+    verb.add_argument("--token", action="store_true", help="it is a bearer token, not a password")
 
 
 def _plugins(verbs: Any) -> None:
@@ -224,7 +281,13 @@ def _plugins(verbs: Any) -> None:
 
 def _list(verbs: Any) -> None:
     verb = _verb(
-        verbs, "list", "list calls, newest first", "List calls, newest first.", json=True, run="listing"
+        verbs,
+        "list",
+        "list calls, newest first",
+        "List calls, newest first.",
+        json=True,
+        run="listing",
+        remote=True,
     )
     _which(verb, states=True)
     verb.add_argument("--limit", metavar="N", type=_positive, default=20, help="how many at most [20]")
@@ -239,6 +302,7 @@ def _show(verbs: Any) -> None:
         "Show a call with the history of its attempts, or print the body of its request or of its last answer.",
         json=True,
         run="show",
+        remote=True,
     )
     verb.add_argument("id", metavar="ID", help="a queue id, or an X-Call-Id (the newest call that has it)")
     what = verb.add_mutually_exclusive_group()
@@ -258,6 +322,7 @@ def _requeue(verbs: Any) -> None:
         "Make dead calls ready again, with their attempts at zero: those with the given ids, or all, or all of a function.",
         json=True,
         run="requeue",
+        remote=True,
     )
     verb.add_argument("ids", metavar="ID", nargs="*", help="a queue id, or an X-Call-Id")
     verb.add_argument("--all", action="store_true", help="all dead calls")
@@ -273,6 +338,7 @@ def _purge(verbs: Any) -> None:
         "run are left alone.",
         json=True,
         run="purge",
+        remote=True,
     )
     verb.add_argument("ids", metavar="ID", nargs="*", help="a queue id")
     _which(verb, states=True)
@@ -289,13 +355,22 @@ def _which(verb: Parser, *, states: bool) -> None:
 
 
 def _verb(
-    verbs: Any, name: str, brief: str, about: str, *, json: bool = False, run: str | None = None
+    verbs: Any,
+    name: str,
+    brief: str,
+    about: str,
+    *,
+    json: bool = False,
+    run: str | None = None,
+    remote: bool = False,
 ) -> Parser:
     verb: Parser = verbs.add_parser(name, help=brief, description=textwrap.fill(about, 100), epilog=_ENDING)
     verb.set_defaults(run=run or name, parser=verb)
     verb.add_argument("--config", metavar="PATH", default=argparse.SUPPRESS, help="the configuration file")
     if json:
         verb.add_argument("--json", action="store_true", help="print JSON")
+    if remote:
+        _gateway(verb, "ask the daemon behind this gateway [$OPENFAAS_URL, else the one of this box]")
     return verb
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any, Final
 
-from faasd_py.cli.admin import Admin
+from faasd_py.cli.remote import Remote
 from faasd_py.cli.terminal import clean, say, say_json
 
 LINES: Final = (
@@ -31,10 +31,10 @@ LINES: Final = (
 def run(options: argparse.Namespace) -> int:
     """The record, or a body on stdout as it is."""
     part = "request" if options.request else "result" if options.result else None
-    with Admin(options.config) as admin:
+    with Remote(options) as daemon:
         if part and not options.json:
-            return _copy(admin, options.id, part)
-        found = admin.get("calls", options.id, *([part] if part else []))
+            return _copy(daemon, options.id, part)
+        found = daemon.get("calls", options.id, *([part] if part else []))
     if options.json:
         say_json(found)
     else:
@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _copy(admin: Admin, call: str, part: str) -> int:
-    for piece in admin.stream("calls", call, part, "body"):
+def _copy(daemon: Remote, call: str, part: str) -> int:
+    for piece in daemon.stream("calls", call, part, "body"):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
     return 0

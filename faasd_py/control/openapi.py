@@ -18,6 +18,7 @@ from faasd_py.control import (
     functions_operations,
     logs,
     namespaces,
+    reload,
     secrets,
     tokens,
 )
@@ -51,6 +52,7 @@ OPERATIONS: Final = (
     *secrets.OPERATIONS,
     *namespaces.OPERATIONS,
     *tokens.OPERATIONS,
+    *reload.OPERATIONS,
 )
 _BRACES: Final = re.compile(r"\{(\w+)\}")
 _REFERENCE: Final = "#/components/schemas/{name}"

@@ -14,6 +14,7 @@ from faasd_py.control.namespaces import add_namespaces
 from faasd_py.control.openapi import add_openapi
 from faasd_py.control.problems import add_problems
 from faasd_py.control.queue import add_queue
+from faasd_py.control.reload import add_reload
 from faasd_py.control.secrets import add_secrets
 from faasd_py.control.tokens import add_tokens
 
@@ -30,4 +31,5 @@ def add_all(app: QuartTrio, daemon: Daemon) -> None:
     add_queue(app, daemon)
     add_events(app, daemon)
     add_tokens(app, daemon)
+    add_reload(app, daemon)
     add_openapi(app)

@@ -28,8 +28,17 @@ class Said:
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch):
-    for name in ("FAASD_PY_CONFIG", "OPENFAAS_URL", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "FAASD_PY_DEBUG"):
+def _no_environment(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    for name in (
+        "FAASD_PY_TOKEN",
+        "OPENFAAS_CONFIG",
+        "FAASD_PY_CONFIG",
+        "OPENFAAS_URL",
+        "STATE_DIRECTORY",
+        "RUNTIME_DIRECTORY",
+        "FAASD_PY_DEBUG",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -100,7 +109,7 @@ class Gateway(BaseHTTPRequestHandler):
             self.wfile.write(piece)
         self.close_connection = True
 
-    do_GET = do_POST = do_PUT = answer  # noqa: N815  # the names that http.server looks for
+    do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815  # the names that http.server looks for
 
     def _chunks(self):
         body = b""

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -258,14 +259,16 @@ def test_something_else_listens(cli, tmp_path):
 
 def test_a_socket_that_is_not_ours(cli, tmp_path):
     """Permission denied says what to do (root may do everything, so it is another user here)."""
-    from faasd_py.cli.admin import Admin
     from faasd_py.cli.errors import Failed
+    from faasd_py.cli.remote import Remote
 
     class Refusing:
-        def request(self, method, target):
+        sock = None
+
+        def request(self, *words):
             raise PermissionError(13, "Permission denied")
 
-    admin = Admin(str(tmp_path / "config.toml"))
+    admin = Remote(SimpleNamespace(gateway=None, config=str(tmp_path / "config.toml")))
     admin._connection = Refusing()
     with pytest.raises(Failed, match=r"admin.sock: permission denied: be root or the daemon's own user"):
         admin.get("queue")
