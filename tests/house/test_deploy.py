@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from faasd_py.runtime.fleet.fleet import Fleet
 from tests.house.daemon import FUNCTIONS, PYTHON, Daemon, Settings, running, service
 from tests.house.patience import until
 from tests.house.wire import Answer, shout, statuses
@@ -160,6 +161,26 @@ def test_removed_while_called(daemon: Daemon) -> None:
         assert daemon.system("DELETE", "/system/functions", {"functionName": "going"}).status == 202
         assert daemon.ask("POST", "/function/going/tell").status == 404
         assert long.result(60).text == "later\n"
+
+
+@pytest.mark.skipif(not hasattr(Fleet, "scale"), reason="a fleet of this version cannot be scaled")
+def test_scaled(daemon: Daemon) -> None:
+    """More processes, fewer, none; kept with the deployment."""
+    replicas = {"min": 1, "max": 3}
+    daemon.tables["images"]["acme/scaled:*"] = daemon.tables["images"]["acme/service:*"] | {
+        "replicas": replicas
+    }
+    before = daemon.log.count("reloaded")
+    daemon.reload()
+    until(lambda: daemon.log.count("reloaded") > before, what="reloaded")
+    assert (
+        daemon.system("POST", "/system/functions", {"service": "big", "image": "acme/scaled"}).status == 202
+    )
+    asked = {"serviceName": "big", "replicas": 3}
+    assert daemon.system("POST", "/system/scale-function/big", asked).status == 202
+    until(lambda: listed(daemon)["big"].get("availableReplicas") == 3, within=30, what="three answer")
+    (kept,) = daemon.state.glob("functions/openfaas-fn/big.json")
+    assert json.loads(kept.read_text())["replicas"] == 3
 
 
 def test_many_at_once_of_one_function(daemon: Daemon) -> None:
