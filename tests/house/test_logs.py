@@ -300,6 +300,30 @@ def test_a_removed_function_can_still_be_read(start: Callable[..., Daemon]) -> N
     assert daemon.ask("GET", "/system/logs?name=never").status == 404
 
 
+def test_deployed_functions(start: Callable[..., Daemon]) -> None:
+    """Those of the same name in two namespaces are apart, as OpenFaaS' CLI asks for them; what was deleted can be read."""
+    daemon = start({}, images={"acme/talker:*": {"command": [*PYTHON, "-c", SPEAK]}})
+    daemon.wait_healthy()
+    namespace = {"name": "dev", "labels": {"openfaas": "1"}}
+    assert daemon.system("POST", "/system/namespace/", namespace).status == 201
+    for name in ("openfaas-fn", "dev"):
+        body = {"service": "talker", "image": "acme/talker:latest", "namespace": name}
+        assert daemon.system("POST", "/system/functions", body).status == 202
+        answer = daemon.ask("POST", f"/function/talker.{name}?1", b"", {"X-Call-Id": name})
+        assert answer.status == 200, answer
+    query = "name=talker&namespace={}&follow=0&tail=-1&since=2001-02-03T04:05:06Z"
+    for name in ("openfaas-fn", "dev"):
+        (line,) = logs(daemon, query.format(name))
+        assert (line["name"], line["namespace"]) == ("talker", name)
+        assert line["text"].startswith(f"line 0 of {name} ")
+    removal = {"functionName": "talker", "namespace": "dev"}
+    assert daemon.system("DELETE", "/system/functions", removal).status == 202
+    daemon.restart()
+    daemon.wait_healthy()
+    assert len(logs(daemon, query.format("dev"))) == 1
+    assert len(logs(daemon, query.format("openfaas-fn"))) == 1
+
+
 def test_the_command_line(start: Callable[..., Daemon]) -> None:
     """Last lines however old, one call's, as JSON; and following until the daemon stops."""
     daemon = start({"speak": speaker()})
