@@ -1,7 +1,8 @@
 """Clients who go while there is nothing to send them: a stream of the control plane may be silent for days.
 
-So may an answer that waits for the end of a call (`?wait=10m`). Nobody reads from a client whose answer runs, so its going would only be noticed with the next bytes. A client who closes
-its half is taken as gone; one that vanishes without a word is found out by TCP's own probes.
+So may an answer that waits for the end of a call (`?wait=10m`). Nobody reads from a client whose answer runs, so its going
+would only be noticed with the next bytes. A client who closes its half is taken as gone; one that vanishes without a word
+is found out by TCP's own probes.
 """
 
 from __future__ import annotations
