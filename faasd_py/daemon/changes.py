@@ -9,20 +9,26 @@ from typing import Final
 import trio
 
 from faasd_py.core.annotations import queue_of
+from faasd_py.gateway.admission import Rates
 from faasd_py.observe.metrics import Metrics
 from faasd_py.runtime.registry import Registry
 
 NOW_AND_THEN: Final = 60.0
 """Seconds after which they are told anyway: books have things that time makes obsolete."""
 
+REST: Final = 20.0
+"""So many times as long as it took nobody is told again: where thousands are deployed in a row, calls go on meanwhile."""
 
-async def follow(registry: Registry, metrics: Metrics, *heed: Callable[[], object]) -> None:
-    """Tell the metrics and call each of `heed` after every change of the functions, and now and then; until cancelled."""
+
+async def follow(registry: Registry, metrics: Metrics, rates: Rates, *refresh: Callable[[], object]) -> None:
+    """Tell everybody at once, after every change of the functions, and now and then; until cancelled."""
     while True:
-        changed = registry.changed
+        changed, begun = registry.changed, time.monotonic()
         queues = {one.label: queue_of(one.settings.annotations) for one in registry.functions()}
-        metrics.heed(queues, time.monotonic())
-        for one in heed:
+        metrics.heed(queues, begun)
+        rates.keep(queues)
+        for one in refresh:
             one()
+        await trio.sleep((time.monotonic() - begun) * REST)
         with trio.move_on_after(NOW_AND_THEN):
             await changed.wait()

@@ -109,7 +109,7 @@ class Daemon:
         self._plugins = plugins
         self._notifier = notifier
         self._runtime = Path(config.state.runtime_directory)
-        rates = Rates()
+        self._rates = rates = Rates()
         self._gate = gate = Gate(keyring, config.auth)
         self._enqueue = Enqueue(registry, queue, spool, rates, metrics, _terms(config), events, gate)
         self._messenger = Messenger(
@@ -159,14 +159,13 @@ class Daemon:
     async def _serve(self, sockets: Sockets) -> None:
         self._say_what_waits()
         async with trio.open_nursery() as rooms:
+            refresh = (self.workers.refresh, self.scheduler.refresh)
+            rooms.start_soon(follow, self.registry, self.metrics, self._rates, *refresh)
             await self._start_services(rooms)  # before the workers: a service may claim lanes
             await rooms.start(self.workers.run)
             await rooms.start(self._run_doors, sockets)
             await rooms.start(self._keep_control)
             await rooms.start(self.scheduler.run)
-            rooms.start_soon(
-                follow, self.registry, self.metrics, self.workers.refresh, self.scheduler.refresh
-            )
             rooms.start_soon(self._notifier.watch)
             self._notifier.ready(f"serving {len(self.registry.functions())} functions")
             _log.info("ready: listening on %s", ", ".join(map(name_of, sockets.gateway)))

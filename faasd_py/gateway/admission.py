@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from faasd_py.config import RateSettings
 
 
@@ -38,3 +40,8 @@ class Rates:
         if known is None or known[0] is not rate:
             known = self._buckets[label] = (rate, Bucket(rate, now))
         return known[1].take(now)
+
+    def keep(self, labels: Container[str]) -> None:
+        """Forget the buckets of functions that are not among these."""
+        for label in [label for label in self._buckets if label not in labels]:
+            del self._buckets[label]

@@ -45,6 +45,16 @@ def test_rates_are_per_function_and_change_with_the_settings():
     assert rates.wait("a", RateSettings(calls=5), 0.0) == 0.0
 
 
+def test_rates_of_functions_that_are_gone_are_forgotten():
+    """Those that are there keep what they have used up."""
+    rates, slow = Rates(), RateSettings(calls=1, per=Duration(60))
+    for number in range(1000):
+        rates.wait(f"f{number}", slow, 0.0)
+    rates.keep({"f7": "queue"})
+    assert len(rates._buckets) == 1
+    assert rates.wait("f7", slow, 1.0) > 0.0
+
+
 def test_call_ids_are_random_uuids():
     """Version 4, variant 10 (RFC 9562), and no two alike."""
     new = headers.CallIds().new
