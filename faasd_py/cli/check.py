@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from faasd_py.cli.errors import Usage
-from faasd_py.cli.terminal import say
+from faasd_py.cli.terminal import say, table
 from faasd_py.config import Config, TlsSettings, find
 from faasd_py.config.load import examine, read
 from faasd_py.core.errors import ConfigError, PluginError
 
 
 def run(options: argparse.Namespace) -> int:
-    """OK, or a sentence for each thing that is wrong."""
+    """OK and what can be confined here, or a sentence for each thing that is wrong."""
     path = find(options.config)
     config, wrong = examine(read(path))
     if config is not None and not wrong:
@@ -22,7 +22,16 @@ def run(options: argparse.Namespace) -> int:
     if wrong:
         raise Usage(*(f"{path}: {sentence}" for sentence in wrong))
     say("OK")
+    if config is not None:
+        _confinement(config)
     return 0
+
+
+def _confinement(config: Config) -> None:
+    """What of a function's bounds this machine can enforce, and why not."""
+    from faasd_py.runtime.confine.host import probe
+
+    table(("CONFINEMENT", "HERE", "BY, OR WHY NOT"), list(probe(config.state.directory).rows()))
 
 
 def _plugins(config: Config) -> Iterator[str]:

@@ -60,7 +60,7 @@ def _daemon_verbs(verbs: Any) -> None:
         "check",
         "say what is wrong with the configuration",
         "Read the configuration, load its plug-ins and look for the programs and directories of its functions, without "
-        "starting anything. Prints OK, or a sentence for each thing that is wrong (exit status 2).",
+        "starting anything. Prints OK and what can be confined on this machine, or a sentence for each thing that is wrong (exit status 2).",
     )
     _verb(
         verbs,

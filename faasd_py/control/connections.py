@@ -20,16 +20,18 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from quart_trio import QuartTrio
 
+from faasd_py.control.peer import REFUSAL, Confines, nobody, refused
 from faasd_py.control.serve import GRACE
 
 _log: Final = logging.getLogger("faasd_py.control")
 
 
 class Connections:
-    """The connections of one app."""
+    """The connections of one app; `confines` tells by its pid who may not have one."""
 
-    def __init__(self, app: QuartTrio) -> None:
+    def __init__(self, app: QuartTrio, confines: Confines = nobody) -> None:
         self._app = app
+        self._confines = confines
         self._asgi = ASGIWrapper(app)
         self._config = _config()
         self._context = WorkerContext(None)
@@ -65,7 +67,10 @@ class Connections:
         self._open.add(stream)
         connection = TCPServer(self._asgi, self._config, self._context, ConnectionState({}), stream)  # type: ignore[arg-type]  # it takes plain streams too
         try:
-            await connection.run()
+            if refused(stream.socket, self._confines):
+                await stream.send_all(REFUSAL)
+            else:
+                await connection.run()
         except Exception as error:  # noqa: BLE001  # whatever one connection raises, also as a group, is its own
             _log.debug("a connection failed", exc_info=error)
         finally:

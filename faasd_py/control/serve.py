@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from faasd_py.control.daemon import Daemon
+from faasd_py.control.peer import Confines, nobody
 from faasd_py.control.private_socket import private_socket
 
 if TYPE_CHECKING:
@@ -30,9 +31,12 @@ async def serve_control(
     directory: Path,
     *,
     stop: Stop = trio.sleep_forever,
+    confines: Confines = nobody,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `control.sock` and `admin.sock` in `directory` until cancelled, or until `stop` returns.
+
+    Whom `confines` tells of by its pid is refused, though it be the same user.
 
     Started as soon as both sockets can be connected to: requests wait there while the framework is imported
     (0.4 s of a thread's time), which is when the first one is answered.
@@ -42,16 +46,16 @@ async def serve_control(
     """
     with private_socket(directory / CONTROL) as control, private_socket(directory / ADMIN) as admin:
         task_status.started()
-        open_app, admin_app = await trio.to_thread.run_sync(_make, daemon, abandon_on_cancel=True)
+        open_app, admin_app = await trio.to_thread.run_sync(_make, daemon, confines, abandon_on_cancel=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(open_app.serve, control, stop)
             nursery.start_soon(admin_app.serve, admin, stop)
 
 
-def _make(daemon: Daemon) -> tuple[Connections, Connections]:
+def _make(daemon: Daemon, confines: Confines) -> tuple[Connections, Connections]:
     """Both apps; here, and in a thread, the framework is imported."""
     from faasd_py.control.admin import create_admin  # noqa: PLC0415
     from faasd_py.control.app import create_app  # noqa: PLC0415
     from faasd_py.control.connections import Connections  # noqa: PLC0415
 
-    return Connections(create_app(daemon)), Connections(create_admin(daemon))
+    return Connections(create_app(daemon), confines), Connections(create_admin(daemon), confines)

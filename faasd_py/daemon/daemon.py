@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -93,7 +93,9 @@ class Daemon:
         secrets: Secrets,
         logbook: Logbook,
         deployer: Deployer,
+        confines: Callable[[int], bool],
     ) -> None:
+        self._confines = confines
         self.logbook = logbook
         self.namespaces = namespaces
         self.secrets = secrets
@@ -212,7 +214,9 @@ class Daemon:
         status: trio.TaskStatus[None] = task_status
         while not self._closing.is_set():
             try:
-                await serve_control(self, self._runtime, stop=self._closing.wait, task_status=status)
+                await serve_control(
+                    self, self._runtime, stop=self._closing.wait, confines=self._confines, task_status=status
+                )
             except Exception as error:
                 if isinstance(error, BootError) and status is task_status:
                     raise

@@ -152,6 +152,7 @@ async def _rooms(
             secrets=secrets,
             logbook=logbook,
             deployer=deployer,
+            confines=machinery.confines,
         )
 
 

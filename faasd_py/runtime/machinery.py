@@ -92,6 +92,10 @@ class Machinery:
         if program.bounds is not None:
             await self._runners.release(program.bounds)
 
+    def confines(self, pid: int) -> bool:
+        """Whether this process is a confined function's; one that cannot be looked at counts as such."""
+        return self._runners.confines(pid)
+
     def usage(self, program: Program) -> tuple[float, int] | None:
         """Seconds of CPU and bytes of memory of all processes of the program's function; None when nobody counts."""
         return self._runners.usage(program.bounds) if program.bounds is not None else None

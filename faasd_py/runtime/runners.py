@@ -15,6 +15,7 @@ from faasd_py.runtime.confine.cgroup import Group
 from faasd_py.runtime.confine.confiner import Confiner
 from faasd_py.runtime.helper import Helper
 from faasd_py.runtime.pump import Pump
+from faasd_py.runtime.session import parent
 
 OnKilled = Callable[[Bounds, int], None]
 _GONE_WITHIN: Final = 6.0
@@ -77,6 +78,19 @@ class Runners:
             if other is helper:
                 del self._helpers[key]
         self._nursery.start_soon(helper.aclose)
+
+    def confines(self, pid: int) -> bool:
+        """Whether a runner has started this process, or one above it; or whether nobody can tell any more."""
+        subtree = self._confiner.subtree
+        if subtree is not None:
+            return subtree.holds(pid)
+        runners = {helper.pid for helper in self.helpers}
+        while pid > 1 and pid not in runners:
+            above = parent(pid)
+            if above is None:
+                return True
+            pid = above
+        return pid in runners
 
     def usage(self, bounds: Bounds) -> tuple[float, int] | None:
         """Seconds of CPU and bytes of memory of a function's processes together; None when nobody counts."""

@@ -28,6 +28,14 @@ def members(session: int) -> list[int]:
     return found
 
 
+def parent(pid: int) -> int | None:
+    """The pid of its parent; None when there is no such process."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 def end(session: int) -> None:
     """KILL all of them, and what they started meanwhile."""
     for _ in range(_ROUNDS):

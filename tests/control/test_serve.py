@@ -124,9 +124,9 @@ from faasd_py.control import serve
 async def main():
     async with trio.open_nursery() as nursery:
         made = serve._make
-        def late(daemon):
+        def late(daemon, confines):
             loaded.append([name for name in ("quart", "hypercorn", "prometheus_client") if name in sys.modules])
-            return made(daemon)
+            return made(daemon, confines)
         loaded, serve._make = [], late
         with tempfile.TemporaryDirectory() as directory:
             await nursery.start(serve.serve_control, SimpleNamespace(events=None), Path(directory))

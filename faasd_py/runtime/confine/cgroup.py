@@ -23,6 +23,7 @@ import trio
 log: Final = logging.getLogger("faasd_py.runtime")
 CONTROLLERS: Final = ("memory", "cpu", "pids")
 LEAF: Final = "daemon"
+_PREFIX: Final = "function-"
 _PERIOD: Final = 100_000
 _LEAST_QUOTA: Final = 1_000
 _EMPTY_WITHIN: Final = 5.0
@@ -45,25 +46,23 @@ class Place(msgspec.Struct, frozen=True):
 
 def survey(name: str) -> Place:
     """Where this process may make groups; `name` tells daemons apart where nobody gave one a group of its own."""
-    mount = _mount()
-    if mount is None:
+    if _mount() is None:
         return Place(reason="cgroup v2 is not mounted")
-    point, root = mount
-    own = _own_path()
-    if own is None or not (own == root or own.startswith(root.rstrip("/") + "/")):
+    path = _place_of("self")
+    if path is None:
         return Place(reason="this process's control group is not below the mounted ones")
-    path = point / own[len(root) :].lstrip("/")
+    whole = path == (_mount() or (path,))[0]
     if not (path / "cgroup.type").exists():  # the root of all: it may have processes
         path /= f"faasd-py-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
         return _writable(Place(path), path.parent)
     if path.name == LEAF:
         return _writable(Place(path.parent, moves=True), path.parent)
-    return _writable(_delegated(path, whole=own == root), path)
+    return _writable(_delegated(path, whole=whole), path)
 
 
 def _writable(place: Place, path: Path) -> Place:
     if place.path is not None and not os.access(path, os.W_OK):
-        return Place(reason=f"{path} belongs to another user: the daemon's unit needs Delegate=yes")
+        return Place(reason=f"{path} cannot be written to: the daemon's unit needs Delegate=yes")
     return place
 
 
@@ -97,9 +96,21 @@ def _mount() -> tuple[Path, str] | None:
     return None
 
 
-def _own_path() -> str | None:
-    lines = _read(Path("/proc/self/cgroup")).splitlines()
-    return next((line[3:] for line in lines if line.startswith("0::")), None)
+def _place_of(pid: int | str) -> Path | None:
+    """The directory of a process's group; None when it is gone, or its group is not among the mounted ones."""
+    lines = _read(Path(f"/proc/{pid}/cgroup")).splitlines()
+    own = next((line[3:] for line in lines if line.startswith("0::")), None)
+    mount = _mount()
+    if own is None or mount is None:
+        return None
+    point, root = mount
+    if not (own == root or own.startswith(root.rstrip("/") + "/")):
+        return None
+    return point / own.removeprefix(root).lstrip("/")
+
+
+def _is_function(below: Path) -> bool:
+    return below.parts[0].startswith(_PREFIX)
 
 
 def _pids(path: Path) -> list[int]:
@@ -116,31 +127,29 @@ def _read(path: Path) -> str:
 class Subtree:
     """The groups of one daemon. `open` and `close` once, `group` for each function."""
 
-    def __init__(self, place: Path, *, moves: bool) -> None:
-        self.path = place
+    def __init__(self, path: Path, *, moves: bool, controllers: set[str]) -> None:
+        self.path = path
         self._moves = moves
-        self.controllers: set[str] = set()
+        self.controllers = controllers
 
     @classmethod
     def open(cls, place: Place) -> Subtree:
         """Make it ready: what a daemon before left behind is ended, this one moves to its leaf.
+
+        A group that nobody gave us is made with the first function's, and not before.
 
         Raises:
             OSError: the kernel refuses.
         """
         if place.path is None:
             raise FileNotFoundError(place.reason)
-        subtree = cls(place.path, moves=place.moves)
         if place.moves:
-            leaf = place.path / LEAF
-            leaf.mkdir(exist_ok=True)
-            for pid in _pids(place.path):
-                with suppress(ProcessLookupError):
-                    (leaf / "cgroup.procs").write_text(str(pid))
+            _move(place.path)
+            controllers = _enable(place.path)
         else:
-            place.path.mkdir(exist_ok=True)
+            controllers = place.controllers() & {*CONTROLLERS}
+        subtree = cls(place.path, moves=place.moves, controllers=controllers)
         subtree.end_leftovers()
-        subtree.controllers = _enable(place)
         return subtree
 
     def end_leftovers(self) -> None:
@@ -152,7 +161,7 @@ class Subtree:
             group.remove_now()
 
     def _groups(self) -> list[Path]:
-        return [path for path in self.path.iterdir() if path.is_dir() and path.name not in {LEAF, ".control"}]
+        return list(self.path.glob(f"{_PREFIX}*/"))
 
     def group(self, name: str, limits: Mapping[str, str]) -> Group:
         """A new group with these limits (file name → value).
@@ -160,7 +169,11 @@ class Subtree:
         Raises:
             OSError: it cannot be made, or a limit cannot be set.
         """
-        group = Group(self.path / name)
+        if not self._moves and not self.path.is_dir():
+            self.path.mkdir()
+            _enable(self.path.parent)
+            _enable(self.path)
+        group = Group(self.path / f"{_PREFIX}{name}")
         group.path.mkdir()
         try:
             for file, value in limits.items():
@@ -173,6 +186,17 @@ class Subtree:
             raise
         return group
 
+    def holds(self, pid: int) -> bool:
+        """Whether this process is in one of the functions' groups; one that is not there any more counts as such."""
+        place = _place_of(pid)
+        if place is None:
+            return True
+        return (
+            place.is_relative_to(self.path)
+            and place != self.path
+            and _is_function(place.relative_to(self.path))
+        )
+
     def close(self) -> None:
         """Remove what this daemon made above its groups, which are gone by now."""
         if not self._moves:
@@ -182,15 +206,21 @@ class Subtree:
                 self.path.rmdir()
 
 
-def _enable(place: Place) -> set[str]:
-    """Hand on what there is of the controllers; those that groups here have."""
-    assert place.path is not None  # noqa: S101 - Subtree.open looked
-    chain = [place.path] if place.moves else [place.path.parent, place.path]
-    for path in chain:
-        for controller in CONTROLLERS:
-            with suppress(OSError):
-                (path / "cgroup.subtree_control").write_text(f"+{controller}")
-    return set(_read(place.path / "cgroup.subtree_control").split())
+def _move(path: Path) -> None:
+    """Every process that is there, this one, into a leaf."""
+    leaf = path / LEAF
+    leaf.mkdir(exist_ok=True)
+    for pid in _pids(path):
+        with suppress(ProcessLookupError):
+            (leaf / "cgroup.procs").write_text(str(pid))
+
+
+def _enable(path: Path) -> set[str]:
+    """Hand on what there is of the controllers; those that groups below have."""
+    for controller in CONTROLLERS:
+        with suppress(OSError):
+            (path / "cgroup.subtree_control").write_text(f"+{controller}")
+    return set(_read(path / "cgroup.subtree_control").split())
 
 
 class Group:

@@ -168,7 +168,9 @@ async def it_cannot_lift_its_limits(box):
         await call()
         group = group_of(box)
     async with box.function(
-        shell(text.replace("$1", str(group.parent / "f.openfaas-fn.2"))), user="nobody", limits=limits
+        shell(text.replace("$1", str(group.parent / "function-f.openfaas-fn.2"))),
+        user="nobody",
+        limits=limits,
     ) as call:
         _, said = await call()
         group = group_of(box)
@@ -284,6 +286,8 @@ async def a_daemon_that_is_killed(box):
 
 async def a_limit_that_the_kernel_refuses(box):
     """Then the function is not run."""
+    async with box.function(["true"], limits=LimitSettings(pids=5)) as call:
+        assert (await call())[0] == 200
     box.confiner.subtree.path.joinpath("cgroup.subtree_control").write_text("-pids")
     try:
         async with box.function(["true"], limits=LimitSettings(pids=5)) as call:

@@ -395,3 +395,20 @@ async def test_a_limit_of_memory_without_control_groups(box, monkeypatch):
     )
     async with box.function(hog, limits=LimitSettings(memory=256 << 20, best_effort=True)) as call:
         assert await call() == (200, "refused\n")
+
+
+async def test_who_is_confined_is_known_by_its_pid(box, pidfile):
+    """With control groups and by descent: a function, what it left behind; not the daemon, not an unconfined one."""
+    text = f"setsid sh -c 'echo $$ > {pidfile}; exec sleep 1000' & wait"
+    limits = LimitSettings(cpu=1, best_effort=True)
+    async with box.function(shell(text), limits=limits) as call, trio.open_nursery() as nursery:
+        nursery.start_soon(call)
+        pid = await strays_of(pidfile)
+        subtree = box.confiner.subtree
+        for box.confiner.subtree in (subtree, None):
+            assert box.machinery.confines(pid)
+            assert not box.machinery.confines(os.getpid())
+            assert not box.machinery.confines(1)
+            assert box.machinery.confines(1 << 30)
+        box.confiner.subtree = subtree
+        nursery.cancel_scope.cancel()
