@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from ipaddress import IPv6Address
+from math import ceil
 from typing import Final
 
 FREE: Final = 3
@@ -39,7 +40,8 @@ class Slowdown:
         self._failed[address] = (count, now)
         if len(self._failed) > MOST:
             self._failed.popitem(last=False)
-        return int(count), _wait(int(count))
+        counted = ceil(count)  # a failure counts until it is forgiven altogether
+        return counted, _wait(counted)
 
 
 def _wait(failures: int) -> float:
