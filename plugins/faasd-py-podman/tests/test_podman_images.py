@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 import trio
 
@@ -127,6 +129,21 @@ async def test_an_image_that_there_is_not(box, registry, name, words):
     async with box.podman(**options(registry)) as podman:
         with pytest.raises(ConfigError, match=rf"functions\.f\.image: .*({words})"):
             await make_plan(box.site(podman, image=f"{registry.address}/{name}"))
+
+
+async def test_a_full_disk(box, registry):
+    """Is podman's reason, and the function's."""
+    name = push(box, registry)
+    root = box.directory / "small"
+    root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(root)], check=True)
+    try:
+        places = [f"--{option}={root / option}" for option in ("root", "runroot")]
+        async with box.podman(**options(registry, command=["podman", *places])) as podman:
+            with pytest.raises(ConfigError, match=r"functions\.f\.image: .* no space left on device"):
+                await make_plan(box.site(podman, image=name))
+    finally:
+        subprocess.run(["umount", "--recursive", str(root)], check=True)
 
 
 async def test_a_registry_that_is_down(box):

@@ -62,6 +62,19 @@ async def test_its_service_does_not_start(tmp_path):
     assert said == "runtimes.podman: podman's service does not start: the disk is full"
 
 
+async def test_its_program_cannot_be_run(tmp_path, monkeypatch):
+    """It is there, and the system refuses."""
+
+    def refused_by_the_system(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("subprocess.Popen", refused_by_the_system)
+    said = await refused(tmp_path, fake(tmp_path))
+    assert said.endswith(
+        "does not start: " + sys.executable + " cannot be started: Resource temporarily unavailable"
+    )
+
+
 async def test_it_is_too_old(tmp_path):
     """What is needed, and what is there."""
     said = await refused(tmp_path, fake(tmp_path, json.dumps({"version": {"Version": "3.4.4"}})))

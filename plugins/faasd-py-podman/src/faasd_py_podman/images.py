@@ -7,6 +7,7 @@ import binascii
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
@@ -17,6 +18,9 @@ from faasd_py_podman import references
 from faasd_py_podman.options import PLACE, Options, Pull
 from faasd_py_podman.rest import PodmanError, Rest
 
+_AT_ONCE: Final = 4
+"""Pulls; podman is asked other things meanwhile."""
+
 
 class Images:
     """The images of one podman."""
@@ -25,6 +29,7 @@ class Images:
         self._rest = rest
         self._options = options
         self._turns: dict[str, trio.Lock] = {}
+        self._pulls = trio.CapacityLimiter(_AT_ONCE)
 
     async def get(self, reference: str, pull: Pull) -> str:
         """The image's id.
@@ -67,7 +72,8 @@ class Images:
         if registry in self._options.insecure_registries:
             query["tlsVerify"] = "false"
         headers = await self._credentials(reference)
-        told = await self._rest.call("POST", "/images/pull", query=query, headers=headers, patient=True)
+        async with self._pulls:
+            told = await self._rest.call("POST", "/images/pull", query=query, headers=headers, patient=True)
         lines = [msgspec.json.decode(line) for line in told.splitlines() if line.strip()]
         for reason in (line["error"] for line in lines if line.get("error")):
             raise PodmanError(f"image {reference} cannot be pulled: {' '.join(str(reason).split())}", 500)

@@ -79,6 +79,10 @@ class Service:
         words = trio.lowlevel.FdStream(reading)
         try:
             process = self._start(writing)
+        except OSError as error:
+            self._said.append(f"{self._command[0]} cannot be started: {error.strerror}")
+            await words.aclose()
+            return
         finally:
             os.close(writing)
         self.pid, pidfd = process.pid, os.pidfd_open(process.pid)
