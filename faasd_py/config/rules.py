@@ -254,7 +254,7 @@ def _service(function: FunctionSettings) -> Broken:
         yield f".port: expected a port up to 65535, or 0 for a free one, got {function.port}"
     if function.port and function.unix_socket:
         yield ".port: a function that listens on UNIX_SOCKET has no port"
-    if function.port and function.replicas.max > 1:
+    if function.port and function.replicas.max > 1 and function.image is None:
         yield f".port: one port serves one replica, and replicas.max is {function.replicas.max}"
     if function.ready_path is not None and not re.fullmatch(r"/[\x21-\x7e]*", function.ready_path):
         yield f'.ready_path: expected a path like "/_/ready", got {shown(function.ready_path)}'

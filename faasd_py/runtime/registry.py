@@ -255,7 +255,7 @@ class Registry:
         function = Function(wanted, self._meter_for(wanted.label), opened)
         if function.scaled is None and old is not None:
             function.scaled = old.function.scaled
-        after = old if wanted.settings.port else None
+        after = old if wanted.settings.port and function.mode == "http" else None
         open_it = partial(self._open, function.mode, site, wanted.trouble)
         keeper = Keeper(function, wanted.settings, directory, open_it, opened, after, wanted.trouble)
         self._nursery.start_soon(keeper.run)

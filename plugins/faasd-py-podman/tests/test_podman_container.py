@@ -150,10 +150,9 @@ async def test_the_root_is_writable_until_it_is_not(box):
         assert "OSError" not in await inside(container, write)
 
 
-async def test_a_read_only_root(box, monkeypatch):
+async def test_a_read_only_root(box):
     """Nothing but /tmp can be written, and not more into it than its size."""
-    monkeypatch.setattr("faasd_py_podman.spec.read_only", lambda _: True)
-    async with box.podman(tmp_size="1MiB") as podman, box.container(podman) as container:
+    async with box.podman(tmp_size="1MiB") as podman, box.container(podman, read_only_root=True) as container:
         seen = await inside(
             container,
             TRY

@@ -148,6 +148,61 @@ def test_it_sleeps_and_is_woken_by_a_call(house, store):
     run(daemon, "f", NAME)
 
 
+def deploy(daemon, method="POST", image=IMAGE, **more):
+    return daemon.system(method, "/system/functions", {"service": "g", "image": image, **more})
+
+
+def test_deployed_over_rest(house, store):
+    """As faas-cli does it: environment, secrets, limits and root; scaled, replaced, restored after a restart, removed."""
+    daemon = house({})
+    daemon.start()
+    daemon.wait_healthy()
+    assert daemon.system("POST", "/system/secrets", {"name": "token", "value": "hush"}).status == 201
+    sent = {
+        "envProcess": "node index.js",
+        "envVars": {"VERSION": "first"},
+        "secrets": ["token"],
+        "labels": {"com.openfaas.scale.max": "3"},
+        "limits": {"memory": "64Mi"},
+        "readOnlyRootFilesystem": True,
+    }
+    assert deploy(daemon, **sent).status == 202
+    program = "import os; result = os.environ['fprocess'], os.environ['VERSION'], open('/var/openfaas/secrets/token').read()"
+    assert run(daemon, "g", program) == "('node index.js', 'first', 'hush')"
+    assert daemon.ask("POST", "/function/g", b"open('/x', 'w')").status == 500
+    assert (
+        daemon.system("POST", "/system/scale-function/g", {"serviceName": "g", "replicas": 2}).status == 202
+    )
+    until(lambda: _replicas(daemon) == 2, within=PATIENCE, what="there are two")
+    assert len(store.containers()) == 2
+    assert deploy(daemon, "PUT", **sent | {"envVars": {"VERSION": "second"}}).status == 202
+    assert "second" in run(daemon, "g", program)
+    daemon.restart()
+    assert "second" in run(daemon, "g", program)
+    assert daemon.system("DELETE", "/system/functions", {"functionName": "g"}).status == 202
+    until(lambda: store.containers() == [], within=PATIENCE, what="its containers are removed")
+
+
+def _replicas(daemon):
+    return daemon.system("GET", "/system/function/g").json()["availableReplicas"]
+
+
+def test_what_cannot_be_deployed(house):
+    """Is answered 400 with the reason, and what was there serves on."""
+    daemon = house({})
+    daemon.start()
+    daemon.wait_healthy()
+    lost = deploy(daemon, image="127.0.0.1:9/no/such:1")
+    assert lost.status == 400
+    assert "function g.openfaas-fn" in lost.text
+    assert "127.0.0.1:9/no/such:1 cannot be pulled" in lost.text
+    assert daemon.system("GET", "/system/function/g").status == 404
+    assert deploy(daemon).status == 202
+    broken = deploy(daemon, "PUT", envVars={"PORT": "none"})
+    assert broken.status == 400
+    assert run(daemon, "g", "result = 1") == "1"
+
+
 def test_an_image_that_there_is_not_troubles_only_its_function(house):
     """It answers 502 with podman's reason; the others serve."""
     daemon = house({"f": {}, "lost": {"image": "127.0.0.1:9/no/such:1"}})

@@ -25,6 +25,7 @@ _NOT_HEEDED: Final = {
     "content_type": None,
     "cgi_headers": True,
     "unix_socket": False,
+    "confine": None,
 }
 """Settings of functions that are not HTTP servers of their own, or not behind a network of their own."""
 

@@ -76,15 +76,10 @@ def _confinement(site: RuntimeSite, box: Box) -> dict[str, Any]:
         "cap_drop": ["all"],
         "cap_add": [f"CAP_{name.removeprefix('CAP_')}" for name in box.capabilities],
         "no_new_privileges": True,
-        "read_only_filesystem": read_only(site),
+        "read_only_filesystem": site.settings.read_only_root,
         "r_limits": list(box.rlimits),
         "resource_limits": _limits(site, box.enforced),
     }
-
-
-def read_only(site: RuntimeSite) -> bool:
-    """Whether the function's root is read-only."""
-    return bool(getattr(site.settings, "read_only_root", False))
 
 
 def _limits(site: RuntimeSite, enforced: frozenset[str]) -> dict[str, Any]:
@@ -100,7 +95,7 @@ def _limits(site: RuntimeSite, enforced: frozenset[str]) -> dict[str, Any]:
 
 def _mounts(site: RuntimeSite, box: Box) -> list[dict[str, Any]]:
     mounts: list[dict[str, Any]] = []
-    if read_only(site):
+    if site.settings.read_only_root:
         options = [f"size={box.tmp_size}", "mode=1777", "nosuid", "nodev"]
         mounts.append({"type": "tmpfs", "source": "tmpfs", "destination": "/tmp", "options": options})  # noqa: S108
     if box.secrets is not None:
