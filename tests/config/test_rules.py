@@ -382,6 +382,12 @@ def test_services(line, sentence):
     assert wrong(function(COMMAND, "mode = 'http'", line)) == f"functions.x{sentence}"
 
 
+def test_a_port_inside_a_container_is_shared_by_nobody():
+    """Each replica of an image has one of its own."""
+    config = parse(function("image = 'box:1'", "port = 80", "replicas = { max = 2 }"), "c")
+    assert config.functions["x"].port == 80
+
+
 def test_zero_that_means_something():
     """No time limit, no grace, nothing kept."""
     config = parse(

@@ -253,6 +253,17 @@ async def test_a_changed_function_that_never_answers(tmp_path, fake):
         assert registry.get(b"f").settings is changed
 
 
+async def test_a_port_inside_a_container_is_not_waited_for(tmp_path, fake):
+    """The new version is opened beside the old one, which serves until it answers."""
+    async with opened(tmp_path, modes={"image": fake.open}) as registry:
+        await registry.apply({"f": FunctionSettings(image="box:1", port=80)})
+        fake.available = 0
+        with trio.move_on_after(0.05):
+            await registry.apply({"f": FunctionSettings(image="box:2", port=80)})
+        assert len(fake.opens) == 2
+        assert registry.get(b"f").settings.image == "box:1"
+
+
 async def test_a_mode_that_never_opens(tmp_path, fake):
     """It holds up `apply` no longer than start_timeout; calls wait, and go through when it opens."""
     opening = trio.Event()
