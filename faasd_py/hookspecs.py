@@ -31,6 +31,10 @@ class QueueSite(msgspec.Struct, frozen=True, kw_only=True):
     """Large bodies are written here before they are put; a put takes its file over."""
 
 
+def nobody_hears(event: str, **facts: Any) -> None:
+    """Where there are no observers."""
+
+
 class RuntimeSite(msgspec.Struct, frozen=True, kw_only=True):
     """What a runtime is opened with: its function, and what the daemon lends it.
 
@@ -50,6 +54,8 @@ class RuntimeSite(msgspec.Struct, frozen=True, kw_only=True):
     """`[runtimes.NAME]` of the plug-in that registered the mode, as it is."""
     shared: Any = None
     """What the mode's `open_shared` gave: one for all functions of the daemon."""
+    emit: Callable[..., None] = nobody_hears
+    """`emit("function.crashed", function="NAME.NAMESPACE", …)`: tell the daemon's observers what happened."""
 
 
 OpenShared = Callable[[Mapping[str, Any], Path], AbstractAsyncContextManager[Any]]

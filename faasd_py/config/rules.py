@@ -23,11 +23,14 @@ POSITIVE: Final = (
     "callback.timeout",
 )
 """Durations that make no sense when they are zero."""
-POSITIVE_OF_FUNCTION: Final = ("read_timeout", "write_timeout", "start_timeout", "idle_timeout")
+POSITIVE_OF_FUNCTION: Final = (
+    "read_timeout", "write_timeout", "start_timeout", "idle_timeout", "health_interval",
+)  # fmt: skip
 _PROCESS: Final = ("environment", "working_directory", "user", "limits", "confine", "secrets", "kill_grace")
 _PER_CALL: Final = ("combine_output", "content_type", "cgi_headers")
 _SERVICE: Final = (
     "port", "unix_socket", "ready_path", "replicas", "idle_timeout", "start_timeout", "write_timeout",
+    "health_path", "health_interval", "sleep",
 )  # fmt: skip
 _CONNECTION: Final = ("read_timeout", "max_idle_connections")
 SETTINGS_OF: Final = {

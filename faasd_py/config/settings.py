@@ -230,6 +230,11 @@ class FunctionSettings(Table, frozen=True, kw_only=True):
     ready_path: str | None = None
     """http: answers 2xx when ready; None: ready when it accepts a connection."""
     start_timeout: Duration = Duration(30)
+    health_path: str | None = None
+    """http: answers 2xx while it is well; what is not is replaced."""
+    health_interval: Duration = Duration(10)
+    sleep: Literal["stop", "pause"] = "stop"
+    """http: how a replica sleeps; `pause` keeps its memory, where the runtime can."""
     max_idle_connections: Count = 256
 
 

@@ -123,6 +123,7 @@ async def _rooms(
             log_for=partial(FunctionLogger, book=logbook),
             meter_for=metrics.meter,
             machinery=machinery,
+            emit=events.emit,
         ) as registry,
         backend.open(site) as queue,
     ):

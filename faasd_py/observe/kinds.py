@@ -28,6 +28,8 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "callback.dead": _DELIVERY,
     "function.deployed": ("function", "image", "update"),
     "function.removed": ("function",),
+    "function.crashed": ("function", "instance", "reason"),
+    "function.unhealthy": ("function", "instance", "reason"),
     "function.scaled": ("function", "replicas"),
     "function.out_of_memory": ("function", "pid", "limit"),
     "lane.paused": ("function",),

@@ -102,10 +102,12 @@ class Invocation:
 
 
 class Replicas(msgspec.Struct, frozen=True):
-    """How many there should be, and how many answer."""
+    """How many there should be, and how many answer; if none does, how many starts failed in a row, and why."""
 
     wanted: int
     available: int
+    failures: int = 0
+    trouble: str = ""
 
 
 class Usage(msgspec.Struct, frozen=True):

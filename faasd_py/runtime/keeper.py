@@ -21,6 +21,8 @@ _FIRST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 60.0
 _POLL: Final = 0.02
 _STOPPED: Final = "the function is being stopped"
+_HOPELESS: Final = 3
+"""Starts that failed one after the other."""
 
 
 class Keeper:
@@ -110,10 +112,15 @@ class Keeper:
         self.opened.set()
 
     async def settled(self, *, answering: bool) -> bool:
-        """Whether it is open, and answers if `answering`, or is in trouble; False when start_timeout passed before."""
+        """Whether it is open, and answers if `answering`, or is in trouble.
+
+        False when start_timeout passed before, or when its starts failed several times one after the other.
+        """
         with trio.move_on_after(self.settings.start_timeout):
             await self.opened.wait()
-            while answering and self.function.trouble is None and not _answers(self.function.runtime):  # noqa: ASYNC110 - plug-ins only tell
+            while answering and self.function.trouble is None and not _answers(self.function.runtime):
+                if self.function.runtime.replicas().failures >= _HOPELESS:
+                    return False
                 await trio.sleep(_POLL)
             return True
         return False

@@ -16,10 +16,11 @@ import msgspec
 import trio
 
 from faasd_py.config import FunctionSettings
-from faasd_py.core import names
+from faasd_py.core import names, scaling
 from faasd_py.core.annotations import annotated, asks
 from faasd_py.core.errors import BadRequest, ConfigError
-from faasd_py.hookspecs import RuntimeSite
+from faasd_py.core.probes import HEALTH, READY
+from faasd_py.hookspecs import RuntimeSite, nobody_hears
 from faasd_py.observe.meter import Meter
 from faasd_py.runtime.confine.host import Host
 from faasd_py.runtime.contract import FunctionLog, Runtime
@@ -36,9 +37,11 @@ _NOT_THE_RUNTIMES: Final = (
     "exec_timeout", "max_inflight", "ordered", "labels", "annotations", "retry", "rate", "auth",
     "schedule", "catch_up",
 )  # fmt: skip
-"""Settings that gateway and workers read: a change of them leaves the running processes alone."""
+"""Settings that gateway and workers read: a change of them leaves the running processes alone, but for the labels and
+annotations that say how many replicas there are and how they are asked."""
 _OPENING: Final = 900.0
 """Seconds that a deployed function may take to be opened."""
+_DEFAULTS: Final = FunctionSettings()
 
 
 class Registry:
@@ -60,6 +63,7 @@ class Registry:
         meter_for: Callable[[str], Meter],
         machinery: Any,
         clock: Callable[[], float],
+        emit: Callable[..., None],
     ) -> None:
         self.namespace = namespace
         """The one of functions that are called without one, and of config.toml's."""
@@ -71,6 +75,7 @@ class Registry:
         self._meter_for = meter_for
         self._machinery = machinery
         self._clock = clock
+        self._emit = emit
         self._configured: dict[str, Wanted] = {}
         self._deployed: dict[str, Wanted] = {}
         self._keepers: dict[str, Keeper] = {}
@@ -234,9 +239,8 @@ class Registry:
         keeper = self._keepers.get(wanted.label)
         if keeper is None or keeper.function.deployment != wanted.deployment:
             return True
-        same = {key: getattr(keeper.settings, key) for key in _NOT_THE_RUNTIMES}
         return (
-            msgspec.structs.replace(wanted.settings, **same) != keeper.settings
+            _of_the_runtime(wanted.settings) != _of_the_runtime(keeper.settings)
             or wanted.trouble != keeper.refused
         )
 
@@ -250,6 +254,7 @@ class Registry:
             secrets=self._secrets(wanted.namespace),
             log=self._log_for(wanted.label),
             machinery=self._machinery,
+            emit=self._emit,
         )
         opened, old = trio.Event(), self._keepers.get(wanted.label)
         function = Function(wanted, self._meter_for(wanted.label), opened)
@@ -305,6 +310,14 @@ class Registry:
         self._put(dict.fromkeys(self._keepers))
 
 
+def _of_the_runtime(settings: FunctionSettings) -> FunctionSettings:
+    """The settings without what a change of leaves the running processes alone."""
+    defaults = {key: getattr(_DEFAULTS, key) for key in _NOT_THE_RUNTIMES}
+    labels = {key: text for key, text in settings.labels.items() if key.startswith(scaling.PREFIX)}
+    asked = {key: text for key, text in settings.annotations.items() if key.startswith((READY, HEALTH))}
+    return msgspec.structs.replace(settings, **{**defaults, "labels": labels, "annotations": asked})
+
+
 async def _proved(keeper: Keeper) -> None:
     """Returns when it answers.
 
@@ -319,9 +332,11 @@ async def _proved(keeper: Keeper) -> None:
         place = "" if function.trouble.startswith("function ") else f"function {function.label}: "
         raise BadRequest(f"{place}{function.trouble}")
     if not settled:
-        raise BadRequest(
-            f"function {function.label}: it does not answer within {keeper.settings.start_timeout}"
+        why = (
+            function.runtime.replicas().trouble
+            or f"it does not answer within {keeper.settings.start_timeout}"
         )
+        raise BadRequest(f"function {function.label}: {why}")
 
 
 def _in_force(wanted: Wanted) -> Wanted:
@@ -344,6 +359,7 @@ async def open_registry(
     meter_for: Callable[[str], Meter],
     machinery: Any = None,
     clock: Callable[[], float] = time.time,
+    emit: Callable[..., None] = nobody_hears,
 ) -> AsyncIterator[Registry]:
     """An empty registry. When the block ends, running calls finish and every function is stopped.
 
@@ -354,7 +370,7 @@ async def open_registry(
     async with open_nursery() as nursery:
         registry = Registry(
             nursery, modes, namespace=namespace, directory=directory, secrets=secrets,
-            log_for=log_for, meter_for=meter_for, machinery=machinery, clock=clock,
+            log_for=log_for, meter_for=meter_for, machinery=machinery, clock=clock, emit=emit,
         )  # fmt: skip
         try:
             yield registry

@@ -92,7 +92,7 @@ def test_examples_show_the_defaults():
         "labels",
         "annotations",
     }
-    free |= {"auth", "rate", "content_type", "ready_path", "retry.max_retry_after", "mode"}
+    free |= {"auth", "rate", "content_type", "ready_path", "health_path", "retry.max_retry_after", "mode"}
     defaults, examples = plain(FunctionSettings()), merged()
 
     def compare(defaults: dict, examples: dict, path: str = "") -> None:

@@ -14,16 +14,7 @@ from faasd_py.testing.recorder import Recorder
 from faasd_py.testing.runtime_conformance import RuntimeConformance, request
 
 from .places import eventually, site
-from .toys import Stage, open_toy
-
-
-@asynccontextmanager
-async def staged(tmp_path, *, smallest=1, largest=1, **settings):
-    """A fleet of actors, and its stage."""
-    stage = Stage()
-    settings["replicas"] = ReplicaSettings(min=smallest, max=largest)
-    async with open_fleet(site(None, tmp_path, **settings), stage.open) as fleet:
-        yield fleet, stage
+from .toys import open_toy, staged
 
 
 class TestConformance(RuntimeConformance):

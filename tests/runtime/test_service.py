@@ -13,7 +13,7 @@ import trio
 from faasd_py.config import FunctionSettings, ReplicaSettings
 from faasd_py.core.durations import Duration
 from faasd_py.core.errors import ConfigError, FunctionUnavailable
-from faasd_py.runtime.fleet import fleet
+from faasd_py.runtime.fleet import backoff
 from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.service import open_service, problems
 from faasd_py.testing.recorder import Pieces, Recorder
@@ -27,7 +27,7 @@ SERVE = [*PYTHON, SUBJECT, "serve"]
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     """Restarts after 10 ms, not 250."""
-    monkeypatch.setattr(fleet, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(backoff, "_FIRST_WAIT", 0.01)
 
 
 @asynccontextmanager
@@ -352,7 +352,7 @@ async def test_a_directory_too_long_for_a_socket(machinery, tmp_path):
 
 async def test_closing_does_not_wait_for_a_restart(machinery, tmp_path, monkeypatch):
     """A function that waits half a minute for its next try is closed at once."""
-    monkeypatch.setattr(fleet, "_FIRST_WAIT", 1000.0)
+    monkeypatch.setattr(backoff, "_FIRST_WAIT", 1000.0)
     with trio.fail_after(10):
         async with served(machinery, tmp_path, command=["/bin/false"]) as call:
             with pytest.raises(FunctionUnavailable, match="exit status 1"):
@@ -392,7 +392,7 @@ async def test_a_program_that_disappears(machinery, tmp_path):
 
 async def test_a_good_run_is_forgiven(machinery, tmp_path, monkeypatch, caplog):
     """After a while of readiness the wait begins anew."""
-    monkeypatch.setattr(fleet, "_GOOD_RUN", 0.0)
+    monkeypatch.setattr(backoff, "_GOOD_RUN", 0.0)
     async with served(machinery, tmp_path) as call:
         for _ in range(3):
             await eventually(lambda: call.runtime.replicas().available == 1)

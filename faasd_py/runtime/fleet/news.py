@@ -11,3 +11,8 @@ class News:
     def __init__(self) -> None:
         self.event = trio.Event()
         self.failure = ""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anybody waits."""
+        return self.event.statistics().tasks_waiting > 0
