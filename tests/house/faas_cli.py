@@ -11,7 +11,7 @@ import json
 from contextlib import closing
 from typing import Any
 
-from tests.house.wire import Answer, dial, until_bytes, until_close
+from tests.house.wire import Answer, dial, until_close
 
 AGENT = "faas-cli/0.17.8"
 OK = {200, 201, 202}
@@ -157,13 +157,14 @@ class FaasCli:
         head = f"GET {target} HTTP/1.1\r\nHost: x\r\nUser-Agent: {AGENT}\r\nAuthorization: Basic {self.token}\r\n\r\n"
         with closing(dial(self.port, 60)) as wire:
             wire.sendall(head.encode())
-            assert b" 200 " in until_bytes(wire, b"\r\n\r\n").partition(b"\r\n")[0]
-            while True:
-                size = int(until_bytes(wire, b"\r\n"), 16)
-                piece = b""
-                while len(piece) < size + 2:
-                    piece += wire.recv(size + 2 - len(piece))
-                yield from map(message, piece.splitlines())
+            with wire.makefile("rb") as answer:
+                assert b" 200 " in answer.readline()
+                while answer.readline() != b"\r\n":
+                    pass
+                while size := int(answer.readline(), 16):
+                    yield from map(
+                        message, filter(None, answer.read(size + 2).splitlines())
+                    )  # blank lines: Go skips them
 
     def secret(
         self, verb: str, name: str = "", namespace: str = "openfaas-fn", value: bytes | None = None
