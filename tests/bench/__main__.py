@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import backends, backlog, life, proxy, report, stream
+from tests.bench import backends, backlog, control, life, proxy, report, stream
 from tests.bench.place import HERE, Missing, Place, check_tools
 from tests.bench.rounds import Rounds, say
 from tests.bench.target import Row
@@ -38,7 +38,7 @@ class Effort(NamedTuple):
     backend_rounds: int
 
 
-FULL = Effort(5, 2, 3, 5, 200_000, 10, (1_000_000,), 2, 1)
+FULL = Effort(5, 2, 3, 5, 200_000, 10, (1_000_000,), 2, 3)
 LONG = Effort(7, 2, 5, 7, 1_000_000, 15, (1_000_000, 5_000_000), 5, 3)
 QUICK = Effort(3, 1, 3, 3, 50_000, 4, (100_000,), 2, 1)
 
@@ -66,6 +66,11 @@ def waiting(effort: Effort, place: Place) -> tuple[list[Row], dict[str, Rounds]]
     return backlog.rows(found), {f"{depth:,} calls waiting": rounds for depth, rounds in found.items()}
 
 
+def operators(effort: Effort, place: Place) -> tuple[list[Row], dict[str, Rounds]]:
+    rounds = control.measure(place, effort.rounds, effort.seconds)
+    return control.rows(rounds), {"Synchronous calls beside operators": rounds}
+
+
 def queues(effort: Effort, place: Place) -> tuple[list[Row], dict[str, str]]:
     found = backends.measure(place, effort.backend_rounds, effort.seconds)
     return backends.rows(found), {"Queue backends": backends.page(found)}
@@ -76,6 +81,7 @@ PARTS: dict[str, Part] = {
     "large": large,
     "life": lives,
     "backlog": waiting,
+    "operators": operators,
     "backends": queues,
 }
 
