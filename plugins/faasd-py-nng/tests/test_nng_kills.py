@@ -1,4 +1,7 @@
-"""A hub's daemon and a spoke's, either killed at any moment under load: every 202 ran, nothing that was refused did."""
+"""A hub's daemon and a spoke's, either killed at any moment under load: every 202 ran.
+
+A 503 may have run as well: the hub that did not confirm in time may have had the call when it died.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +104,6 @@ def test_whoever_dies_nothing_that_was_accepted_is_lost(pair, mode, capsys):
     )
     until(hub.idle, within=30, every=0.1, what="the hub's queue is empty")
     ran, told = lines(both, "record"), lines(both, "told")
-    assert not set(ran) & books.refused
     assert [one.stop() for one in (spoke, hub)] == [0, 0]
     assert "Traceback" not in hub.log + spoke.log
     with capsys.disabled():
