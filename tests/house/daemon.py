@@ -267,7 +267,7 @@ class Daemon:
         """The files in the state directory that are not the store itself: large bodies."""
         store = (".sqlite", ".sqlite-wal", ".sqlite-shm", "lock", "reserve")
         kept = [path for path in self.state.rglob("*") if path.is_file() and not path.name.endswith(store)]
-        return [path for path in kept if path.parent.name != "auth"]
+        return [path for path in kept if path.parent.name != "auth" and "logs" not in path.parts]
 
 
 @contextmanager
