@@ -363,3 +363,75 @@ def test_an_open_connection_does_not_hold_up_a_stop(up):
         half.sendall(b"POST /function/echo HTTP/1.1\r\nHost: x\r\n")
         up.systemctl("stop", SERVICE)
         assert up.show(SERVICE, "Result") == "success"
+
+
+CONFINED = """
+[functions.confined]
+command = ["sh", "-c", "cat /proc/self/cgroup; grep -E '^(Seccomp|CapBnd)' /proc/self/status; setsid sleep 1000 & echo $!"]
+limits = { cpu = 1, best_effort = true }
+[functions.closed]
+command = ["cat", "/etc/faasd-py/config.toml"]
+confine = {}
+"""
+
+
+def test_confined_functions_under_the_unit(box):
+    """The daemon moves to a leaf of its group, functions have groups beside it; what cannot be enforced is refused.
+
+    The container that the machine runs in takes landlock away (and the kernel here the controllers).
+    """
+    box.write("/etc/faasd-py/config.toml", CONFIG + CONFINED)
+    box.systemctl("start", SERVICE)
+    own = Path(f"/proc/{box.host_pid(main_pid(box))}/cgroup").read_text()
+    assert "/faasd-py.service/daemon\n" in own
+    answer = call(box, "/function/confined")
+    said = answer.body.decode()
+    assert "/faasd-py.service/function-confined.openfaas-fn." in said
+    assert "Seccomp:\t2" in said
+    assert "confinement: without " in box.journal(SERVICE)
+    closed = call(box, "/function/closed")
+    assert (closed.status, b"functions.closed.confine: cannot be enforced here" in closed.body) in {
+        (502, True),
+        (500, False),
+    }
+    stray = int(said.split()[-1])
+    until(
+        lambda: box.fails("kill", "-0", str(stray)), within=30, every=0.1, what="what it left behind is gone"
+    )
+    pid = main_pid(box)
+    box.systemctl("reload", SERVICE)
+    assert call(box, "/function/echo", b"after").body == b"after"
+    send(box, pid, signal.SIGKILL)
+    wait_restarted(box, pid)
+    assert b"function-confined" in call(box, "/function/confined").body
+
+
+AS_USERS = """
+[Service]
+DynamicUser=no
+User=root
+CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_CHOWN CAP_KILL CAP_DAC_OVERRIDE
+"""
+
+
+def test_functions_of_other_users(box):
+    """With the drop-in of the manual; without it such a function says why not."""
+    users = """
+[functions.daemonly]
+command = ["sh", "-c", "id -un; cat $SECRETS_DIR/token; grep CapBnd /proc/self/status; cat /var/lib/faasd-py/queue/queue.sqlite"]
+user = "daemon"
+secrets = ["token"]
+"""
+    box.write("/etc/faasd-py/credentials/token", "hush\n", 0o600)
+    box.write("/etc/faasd-py/config.toml", CONFIG + users)
+    box.systemctl("start", SERVICE)
+    answer = call(box, "/function/daemonly")
+    assert (answer.status, b"functions cannot run as 'daemon' here" in answer.body) == (502, True)
+    box.systemctl("stop", SERVICE)
+    drop_in(box, AS_USERS)
+    box.systemctl("start", SERVICE)
+    answer = call(box, "/function/daemonly")
+    lines_said = answer.body.decode().splitlines()
+    assert lines_said == ["exit status 1", "daemon", "hush", "CapBnd:\t0000000000000000"]
+    box.systemctl("stop", SERVICE)
+    box.run("sh", "-c", "rm -rf /var/lib/faasd-py /var/lib/private/faasd-py")
