@@ -54,15 +54,29 @@ def load(settings: AuthSettings, state: Path, environ: Mapping[str, str]) -> Key
     )
 
 
+def check(settings: AuthSettings) -> None:
+    """The files that were named can be used. What would be made, or comes from systemd, is not looked at.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    if settings.user_file and settings.password_file:
+        _named(settings.user_file, settings.password_file)
+    if settings.tokens:
+        tokens.load(Path(settings.tokens), required=True)
+
+
 def _credentials(settings: AuthSettings, directory: Path, environ: Mapping[str, str]) -> Credentials | None:
     if settings.user_file and settings.password_file:
-        places = {"auth.user_file": settings.user_file, "auth.password_file": settings.password_file}
-        user, password = (_given(Path(path), f"{key}: ") for key, path in places.items())
-    elif given := _handed_over(environ):
-        user, password = (_given(path, "") for path in given)
-    else:
-        return _kept(directory, make=settings.enabled or settings.functions)
-    return _checked(user, password)
+        return _named(settings.user_file, settings.password_file)
+    if given := _handed_over(environ):
+        return _checked(*(_given(path, "") for path in given))
+    return _kept(directory, make=settings.enabled or settings.functions)
+
+
+def _named(user: str, password: str) -> Credentials:
+    places = {"auth.user_file: ": user, "auth.password_file: ": password}
+    return _checked(*(_given(Path(path), key) for key, path in places.items()))
 
 
 def _handed_over(environ: Mapping[str, str]) -> list[Path] | None:

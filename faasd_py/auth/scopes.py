@@ -1,8 +1,10 @@
 """Pure. What a credential may do: call functions, look at the control plane, change it.
 
-invoke   functions that ask for it (`auth = true`)
-read     GET below /system and /ui
-admin    everything there, `read` included; not `invoke`, for who deploys need not be who calls
+    invoke   functions that ask for it (`auth = true`)
+    read     GET below /system and /ui
+    admin    everything there, `read` included
+
+`invoke` stands apart: who deploys need not be who calls.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from faasd_py.cli.errors import Usage
@@ -86,12 +87,14 @@ def _files(config: Config) -> Iterator[str]:
     if (tls := config.gateway.tls) is not None:
         unreadable = [*_readable("certificate", tls.certificate), *_readable("key", tls.key)]
         yield from unreadable or _usable(tls)
+    from faasd_py.auth import keys
     from faasd_py.callback.secrets import load_secrets
 
-    try:
-        load_secrets(config.callback.secrets)
-    except ConfigError as error:
-        yield str(error)
+    for look in (partial(load_secrets, config.callback.secrets), partial(keys.check, config.auth)):
+        try:
+            look()
+        except ConfigError as error:
+            yield str(error)
 
 
 def _readable(key: str, path: str) -> Iterator[str]:

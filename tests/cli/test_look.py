@@ -57,6 +57,21 @@ def test_check_says_all_that_is_wrong(cli, config):
     ]
 
 
+def test_check_looks_at_the_files_of_auth(cli, config, tmp_path):
+    """Those that are named; nothing is made."""
+    config.write_text(
+        f"[auth]\nuser_file = '/no/u'\npassword_file = '/no/p'\n[state]\ndirectory = '{tmp_path}/s'"
+    )
+    said = cli("check")
+    assert (said.status, said.err) == (
+        2,
+        f"faasd-py: {config}: auth.user_file: /no/u: there is no such file\n",
+    )
+    config.write_text(f"[auth]\ntokens = '/no/t'\n[state]\ndirectory = '{tmp_path}/s'")
+    assert "auth.tokens: /no/t: there is no such file" in cli("check").err
+    assert not (tmp_path / "s" / "auth").exists()
+
+
 def test_check_looks_at_programs_and_directories(cli, config):
     """What could not be run is found before it is called."""
     config.write_text(
