@@ -6,6 +6,8 @@ import argparse
 import textwrap
 from typing import Any, Final, NoReturn
 
+from faasd_py.cli.queue_words import call_verbs, queue_verbs
+
 SCOPES: Final = ("invoke", "read", "admin")
 STATES: Final = ("ready", "leased", "delayed", "done", "dead", "cancelled")
 _ABOUT: Final = """\
@@ -39,6 +41,7 @@ def make_parser() -> Parser:
     _daemon_verbs(verbs)
     _invoke(verbs)
     _calls(verbs)
+    queue_verbs(verbs, _verb)
     _logs(verbs)
     _token(verbs)
     _login(verbs)
@@ -160,7 +163,7 @@ def _asynchronous(group: Any) -> None:
 def _calls(verbs: Any) -> None:
     calls = verbs.add_parser(
         "calls",
-        help="list, show, cancel, requeue or purge asynchronous calls",
+        help="list, show, await, cancel, requeue or purge asynchronous calls",
         description="Look at the queue of the running daemon and change what is in it, over its private socket or through a gateway.\n\n"
         "    put -> READY -> LEASED -> DONE, or -> DELAYED (waits to be tried again) -> READY, or -> DEAD\n"
         "    cancel: READY, DELAYED, LEASED, DEAD -> CANCELLED      requeue: DEAD -> READY",
@@ -182,6 +185,7 @@ def _calls(verbs: Any) -> None:
     cancel.add_argument("ids", metavar="ID", nargs="+", help="a queue id, or an X-Call-Id")
     _requeue(verbs)
     _purge(verbs)
+    call_verbs(verbs, _verb)
 
 
 def _logs(verbs: Any) -> None:

@@ -62,7 +62,8 @@ def _calls(app: QuartTrio, daemon: Daemon, waits: Waits) -> None:
 
     @app.get("/system/calls/<path:call>")
     async def show_call(call: str) -> Response:
-        return json_answer(rendering.call_view(await until_over(daemon, waits, call, _patience())))
+        record = await until_over(daemon, waits, call, _patience())
+        return json_answer(rendering.call_view(record, await operations.callback_of(daemon.queue, record)))
 
 
 def _moves(app: QuartTrio, daemon: Daemon) -> None:

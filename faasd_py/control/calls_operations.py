@@ -6,7 +6,7 @@ from typing import Final
 
 from faasd_py.control.operation import BINARY, Answer, Operation, Parameter, problems
 from faasd_py.control.query import STATES
-from faasd_py.control.views import CallList, CallView, Count, Done, QueueView, RequestView, ResultView
+from faasd_py.control.views import CallList, CallView, Count, Done, Lane, QueueView, RequestView, ResultView
 
 _FUNCTION: Final = Parameter(
     name="function", about="`NAME`, `NAME.NAMESPACE` or `callback:HOST:PORT`; all when it is left out."
@@ -90,5 +90,23 @@ OPERATIONS: Final = (
         about="The figures of the queue and of each lane.",
         scope="read",
         answers={200: Answer("The figures.", QueueView)},
+    ),
+    *(
+        Operation(
+            method="POST",
+            path=f"/system/queue/{{lane}}/{verb}",
+            name=f"{verb}Lane",
+            about=about,
+            scope="admin",
+            parameters=(Parameter(name="lane", about="`NAME`, `NAME.NAMESPACE` or `callback:HOST:PORT`."),),
+            answers={200: Answer("So it is.", Lane), **problems(400, 404, 500)},
+        )
+        for verb, about in (
+            (
+                "pause",
+                "Begin no call of a function any more; calls are accepted, and those that run are finished.",
+            ),
+            ("resume", "Let a function's calls go on."),
+        )
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from faasd_py.auth.keyring import Keyring
@@ -19,8 +19,33 @@ from faasd_py.queue.contract import Queue
 from faasd_py.runtime.contract import Runtime
 
 
+class PausedLanes(Protocol):
+    """What is paused (`worker.paused.Paused` is one)."""
+
+    def __contains__(self, lane: str) -> bool:
+        """This lane is."""
+        ...
+
+    def since(self) -> Mapping[str, float]:
+        """When each was paused, in seconds since 1970."""
+        ...
+
+
 class Running(Protocol):
     """The workers."""
+
+    @property
+    def paused(self) -> PausedLanes:
+        """The lanes of which no call is begun."""
+        ...
+
+    async def pause(self, name: str) -> bool:
+        """Begin no call of this lane any more, also after a restart; whether it was going."""
+        ...
+
+    async def resume(self, name: str) -> bool:
+        """Let it go on; whether it was paused."""
+        ...
 
     def cancel(self, call: str) -> bool:
         """Stop the running attempt of a call, by queue id or X-Call-Id; whether there was one."""

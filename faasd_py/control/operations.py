@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from faasd_py.callback.build import call_id_of, is_callback
 from faasd_py.control.daemon import Running
 from faasd_py.control.query import MAX_LIMIT, Selection
 from faasd_py.control.refused import Refused
@@ -52,7 +53,7 @@ async def _listing_of_namespace(queue: Queue, asked: Selection, suffix: str) -> 
     for _ in range(SCAN // MAX_LIMIT):
         records = await queue.records(which, MAX_LIMIT)
         for record in records:
-            if record.lane.endswith(suffix) and not record.lane.startswith("callback:"):
+            if record.lane.endswith(suffix) and not is_callback(record.lane):
                 found.append(record)
                 if len(found) == asked.limit:
                     return Page(found, record.id)
@@ -67,6 +68,14 @@ async def find(queue: Queue, call: str) -> Record:
     _needs(queue, "inspect")
     record = await queue.find(call)
     return _known(record, call)
+
+
+async def callback_of(queue: Queue, record: Record) -> Record | None:
+    """The newest callback of a call that has come so far."""
+    if record.state not in {State.DONE, State.DEAD}:
+        return None
+    found = await queue.find(call_id_of(record.id))
+    return found if found is not None and is_callback(found.lane) else None
 
 
 async def request(queue: Queue, call: str) -> Call:

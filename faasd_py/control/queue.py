@@ -1,4 +1,10 @@
-"""`/system/queue`: the figures of the queue and of each lane."""
+"""`/system/queue`: the figures of the queue and of each lane; pausing a lane, and letting it go on.
+
+GET  /system/queue
+POST /system/queue/LANE/pause  /system/queue/LANE/resume
+
+LANE is `NAME`, `NAME.NAMESPACE` or `callback:HOST:PORT`. What is paused accepts calls and begins none; what runs is finished.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +13,12 @@ import time
 from quart import Response
 from quart_trio import QuartTrio
 
-from faasd_py.control import rendering
+from faasd_py.control import query, rendering
 from faasd_py.control.daemon import Daemon
+from faasd_py.control.detached import detached
 from faasd_py.control.problems import json_answer
+from faasd_py.control.refused import Refused
+from faasd_py.control.views import Lane
 
 
 def add_queue(app: QuartTrio, daemon: Daemon) -> None:
@@ -17,8 +26,39 @@ def add_queue(app: QuartTrio, daemon: Daemon) -> None:
 
     @app.get("/system/queue")
     async def show_queue() -> Response:
-        queue, backend = daemon.queue, daemon.config.queue.backend
-        view = rendering.queue_view(
-            backend, queue.capabilities, queue.stats(), queue.trouble(), time.time(), daemon.metrics.queues
+        queue, backend, now = daemon.queue, daemon.config.queue.backend, time.time()
+        about = rendering.LanesAbout(
+            groups=daemon.metrics.queues,
+            paused=daemon.workers.paused.since(),
+            rates=daemon.metrics.flow.rates(now),
         )
+        view = rendering.queue_view(backend, queue.capabilities, queue.stats(), queue.trouble(), now, about)
         return json_answer(view)
+
+    @app.post("/system/queue/<lane>/pause")
+    async def pause_lane(lane: str) -> Response:
+        name = _known(daemon, lane)
+        await detached(app, lambda: daemon.workers.pause(name))
+        return json_answer(Lane(function=name, paused=True))
+
+    @app.post("/system/queue/<lane>/resume")
+    async def resume_lane(lane: str) -> Response:
+        name = _known(daemon, lane)
+        await detached(app, lambda: daemon.workers.resume(name))
+        return json_answer(Lane(function=name, paused=False))
+
+
+def _known(daemon: Daemon, text: str) -> str:
+    """The lane: of a function that is there, or with calls in the queue, or paused.
+
+    Raises:
+        Refused: there is no such lane.
+    """
+    try:
+        name = query.lane(text, daemon.config.gateway.namespace) or ""
+    except ValueError as error:
+        raise Refused(400, str(error)) from None
+    functions = {function.label for function in daemon.registry.functions()}
+    if name in functions or name in daemon.workers.paused or name in daemon.queue.stats().lanes:
+        return name
+    raise Refused(404, f"there is neither a function {name[:80]} nor a call for it")

@@ -10,6 +10,7 @@ import msgspec
 
 from faasd_py.control.views import (
     AttemptView,
+    CallbackView,
     CallView,
     LaneView,
     QueueView,
@@ -18,12 +19,14 @@ from faasd_py.control.views import (
 )
 from faasd_py.core.annotations import DEFAULT_QUEUE
 from faasd_py.core.call import Body, Call, Spooled
+from faasd_py.core.lifecycle import State
 from faasd_py.core.outcome import Attempt, Outcome
 from faasd_py.queue.contract import Capabilities, LaneStats, QueueStats, Record
 
 INLINE: Final = 1 << 20
 """The largest body, in bytes, that is put into an answer; larger ones are had by `…/body`."""
 HIDDEN: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+DELIVERY: Final = {State.DONE: "delivered", State.DEAD: "dead", State.CANCELLED: "cancelled"}
 STATES: Final = ("ready", "leased", "delayed", "dead")
 
 
@@ -37,8 +40,22 @@ def instant_or_none(seconds: float | None) -> str | None:
     return None if seconds is None else instant(seconds)
 
 
-def call_view(record: Record) -> CallView:
-    """A record of the queue."""
+def callback_view(record: Record) -> CallbackView:
+    """The record of a callback."""
+    return CallbackView(
+        id=record.id,
+        state=DELIVERY.get(record.state, "waiting"),
+        attempts=record.attempts,
+        function=record.lane,
+        status=record.status,
+        reason=record.reason,
+        due_at=instant_or_none(record.due_at),
+        finished_at=instant_or_none(record.finished_at),
+    )
+
+
+def call_view(record: Record, callback: Record | None = None) -> CallView:
+    """A record of the queue, and the one of its callback if there is one."""
     return CallView(
         id=record.id,
         call_id=record.call_id,
@@ -55,6 +72,7 @@ def call_view(record: Record) -> CallView:
         priority=record.priority,
         size=record.size,
         callback_url=record.callback_url,
+        callback=None if callback is None else callback_view(callback),
         history=tuple(map(_attempt, record.history)),
     )
 
@@ -92,18 +110,28 @@ def request_view(call: Call) -> RequestView:
     )
 
 
+class LanesAbout(msgspec.Struct, frozen=True, kw_only=True):
+    """What the daemon knows of lanes beside the queue's figures, by lane."""
+
+    groups: Mapping[str, str]
+    """Their named queues, where not the default one."""
+    paused: Mapping[str, float]
+    """Since when, in seconds since 1970."""
+    rates: Mapping[str, tuple[float, float]]
+    """Accepted and finished a second."""
+
+
 def queue_view(
     backend: str,
     capabilities: Capabilities,
     stats: QueueStats,
     trouble: str | None,
     now: float,
-    groups: Mapping[str, str],
+    about: LanesAbout,
 ) -> QueueView:
-    """The queue's figures; `groups` are the named queues of lanes that are not in the default one."""
-    lanes = [
-        _lane(name, figures, groups.get(name, DEFAULT_QUEUE)) for name, figures in sorted(stats.lanes.items())
-    ]
+    """The queue's figures, and of each lane that has calls, or moved lately, or is paused."""
+    names = sorted({*stats.lanes, *about.paused, *about.rates})
+    lanes = [_lane(name, stats.lanes.get(name) or LaneStats(), now, about) for name in names]
     oldest = [figures.oldest_at for figures in stats.lanes.values() if figures.oldest_at is not None]
     return QueueView(
         backend=backend,
@@ -112,9 +140,13 @@ def queue_view(
         bytes=stats.bytes,
         lanes=lanes,
         quarantined=stats.quarantined,
-        oldest_age_seconds=round(max(0.0, now - min(oldest)), 3) if oldest else None,
+        oldest_age_seconds=_age(min(oldest), now) if oldest else None,
         trouble=trouble,
     )
+
+
+def _age(since: float, now: float) -> float:
+    return round(max(0.0, now - since), 3)
 
 
 def fields(block: bytes) -> list[tuple[str, str]]:
@@ -148,13 +180,18 @@ def _attempt(attempt: Attempt) -> AttemptView:
     )
 
 
-def _lane(name: str, figures: LaneStats, group: str) -> LaneView:
+def _lane(name: str, figures: LaneStats, now: float, about: LanesAbout) -> LaneView:
+    came, went = about.rates.get(name, (0.0, 0.0))
     return LaneView(
         name=name,
         ready=figures.ready,
         leased=figures.leased,
         delayed=figures.delayed,
         dead=figures.dead,
-        group=group,
+        group=about.groups.get(name, DEFAULT_QUEUE),
         oldest_at=instant_or_none(figures.oldest_at),
+        oldest_age_seconds=None if figures.oldest_at is None else _age(figures.oldest_at, now),
+        accepted_per_second=round(came, 3),
+        finished_per_second=round(went, 3),
+        paused_at=instant_or_none(about.paused.get(name)),
     )

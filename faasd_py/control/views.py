@@ -40,6 +40,21 @@ class AttemptView(View, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class CallbackView(View, frozen=True, kw_only=True):
+    """How the callback of a call stands: `waiting`, `delivered`, `dead` or `cancelled`. `id` is that of its own call."""
+
+    id: str
+    state: str
+    attempts: int
+    function: str
+    """Its lane, `callback:HOST:PORT`."""
+    status: int | None = None
+    """The receiver's last answer."""
+    reason: str = ""
+    due_at: str | None = None
+    finished_at: str | None = None
+
+
 class CallView(View, frozen=True, kw_only=True):
     """A call as it stands in the queue. Times are RFC 3339 in UTC; sizes are bytes."""
 
@@ -58,6 +73,8 @@ class CallView(View, frozen=True, kw_only=True):
     priority: int = 0
     size: int = 0
     callback_url: str | None = None
+    callback: CallbackView | None = None
+    """Of a call that was asked for by itself, once it has called back."""
     history: tuple[AttemptView, ...] = ()
 
 
@@ -110,6 +127,19 @@ class LaneView(View, frozen=True, kw_only=True):
     group: str = DEFAULT_QUEUE
     """The named queue that it belongs to."""
     oldest_at: str | None = None
+    oldest_age_seconds: float | None = None
+    accepted_per_second: float = 0.0
+    finished_per_second: float = 0.0
+    """Over the last minute, in this daemon."""
+    paused_at: str | None = None
+    """Since when no call of it is begun here; absent while it is going."""
+
+
+class Lane(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a lane is paused now."""
+
+    function: str
+    paused: bool
 
 
 class QueueView(View, frozen=True, kw_only=True):

@@ -56,6 +56,8 @@ from faasd_py.queue.spool import Spool
 from faasd_py.runtime.registry import Registry
 from faasd_py.schedule.record import Record
 from faasd_py.schedule.scheduler import Scheduler
+from faasd_py.worker import paused
+from faasd_py.worker.paused import open_paused
 from faasd_py.worker.workers import Workers
 
 METRICS_PATHS: Final = frozenset({b"/metrics", b"/healthz"})
@@ -130,7 +132,9 @@ class Daemon:
             settings=config.workers,
             queue_settings=config.queue,
             callback_settings=config.callback,
+            paused=open_paused(Path(config.state.directory) / paused.NAME),
         )
+        metrics.paused = self.workers.paused.since
         schedules = Path(config.state.directory) / "schedules"
         schedules.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.scheduler = Scheduler(

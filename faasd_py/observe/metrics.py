@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from faasd_py.core.annotations import DEFAULT_QUEUE
+from faasd_py.observe.flow import Flow
 from faasd_py.observe.leavers import Leavers
 from faasd_py.observe.logbook.words import Figures
 from faasd_py.observe.meter import Meter, Timings
@@ -77,6 +79,9 @@ class Metrics:
         """What was kept of the functions' lines: whoever opens the logbook sets it."""
         self.connections: Callable[[], int] = int
         """How many connections are open: whoever opens the door sets it."""
+        self.paused: Callable[[], Mapping[str, float]] = dict
+        """The lanes that are paused: whoever pauses them sets it."""
+        self.flow = Flow(time.time())
         self._leavers = Leavers()
         self._left_queues = Leavers()
 
@@ -129,6 +134,7 @@ class Metrics:
 
     def accepted(self, label: str) -> None:
         """A call was answered 202."""
+        self.flow.put(label)
         queue = self.queues.get(label, DEFAULT_QUEUE)
         self.submitted_by[queue] = self.submitted_by.get(queue, 0) + 1
 

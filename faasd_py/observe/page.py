@@ -111,6 +111,8 @@ def asynchronous(metrics: Metrics, queue: QueueFigures | None, now: float) -> It
     yield counter("queue_worker_messages_processed", "Attempts that were made.", name, by(processed))
     if queue is not None:
         yield from _waiting(queue, metrics.queues, now)
+    paused = (((lane,), 1) for lane in metrics.paused())
+    yield gauge("faasd_lane_paused", "Lanes of which no call is begun.", ("function_name",), paused)
     yield counter(
         "faasd_attempts",
         "Attempts of asynchronous calls, by the status they ended with.",

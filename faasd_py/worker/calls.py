@@ -208,6 +208,8 @@ class Calls:
             await run.reply.close()
         try:
             await bench.queue.settle(run.lease, verdict, outcome, callback)
+            if callback is not None:
+                bench.metrics.flow.put(callback.lane)
         except BaseException:
             if callback is not None and isinstance(callback.body, Spooled):
                 await bench.spool.remove(callback.body)
@@ -245,6 +247,8 @@ class Calls:
         bench, lease = self._bench, run.lease
         if outcome is not None and run.started_at:
             bench.metrics.attempts(self.label, outcome.status)
+        if verdict.move not in _GOES_ON:
+            bench.metrics.flow.over(self.label)
         if verdict.move is Move.BURY:
             bench.metrics.dead(self.label, verdict.reason)
             log.warning("call %s of %s is dead: %s", lease.id, self.label, verdict.reason)
@@ -274,6 +278,7 @@ _WORDS: Final = {
     Move.RELEASE: "call.released",
     Move.CANCEL: "call.cancelled",
 }
+_GOES_ON: Final = frozenset({Move.RETRY, Move.RELEASE})
 _ENDS: Final = frozenset({Move.DONE, Move.BURY})
 
 

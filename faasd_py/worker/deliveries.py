@@ -97,6 +97,8 @@ class Deliveries:
         """See Work."""
         satchel, lease = self._satchel, run.lease
         await satchel.queue.settle(lease, verdict, outcome, None)
+        if verdict.move is not Move.RETRY and verdict.move is not Move.RELEASE:
+            satchel.metrics.flow.over(self.lane)
         word = _WORDS.get(verdict.move)
         if word is None:
             return

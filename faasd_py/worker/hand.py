@@ -82,6 +82,7 @@ class Hand:
             if self._lane.leader is self:
                 self._lane.leader = None
             self._left(self._lane)
+        self._lane.promote()  # a lane that was closed and opened again, while this worker was on its way out
 
     async def _work_on(self) -> None:
         """Until something cancels or fails: a lane's failure is its own."""

@@ -161,6 +161,11 @@ class Lane:
         for worker in list(self.workers):
             worker.dismiss()
 
+    def reopen(self) -> None:
+        """Take leases again; workers that were sent away still leave, others come in their place."""
+        self.closing = False
+        self.promote()
+
     def shrink(self) -> None:
         """Send away the workers that were idle since the last time."""
         for worker in self.idle[: self.surplus]:

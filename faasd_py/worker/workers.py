@@ -25,6 +25,7 @@ from faasd_py.worker.calls import Bench, Calls, Functions
 from faasd_py.worker.deliveries import Deliveries, Delivers, Satchel
 from faasd_py.worker.hand import Hand
 from faasd_py.worker.lane import Lane, Worker, deal
+from faasd_py.worker.paused import Paused
 from faasd_py.worker.pools import Pools
 from faasd_py.worker.run import Run
 from faasd_py.worker.slots import Slots
@@ -73,6 +74,7 @@ class Workers:
         clock: Callable[[], float] = time.time,
         roll: Callable[[], float] = random.random,
         max_answer: int = 1 << 30,
+        paused: Paused | None = None,
     ) -> None:
         self._queue = queue
         self._messenger = messenger
@@ -90,6 +92,9 @@ class Workers:
         self._delivery_slots: Slots[Worker] = Slots(callback_settings.max_inflight * RECEIVERS)
         self._lanes: dict[str, Lane] = {}
         self._claims: list[ClaimLane] = []
+        self.paused = Paused() if paused is None else paused
+        self._held: set[str] = set()
+        """Lanes that the queue gave us to serve and that are paused."""
         self._nursery: trio.Nursery | None = None
         self._helpers = trio.CancelScope()
         self._dispatching = trio.CancelScope()
@@ -214,9 +219,38 @@ class Workers:
         answers = [claim(name, ours) for claim in self._claims]
         return any(answers)
 
+    async def pause(self, name: str) -> bool:
+        """No call of this lane is begun from now on; those that run are finished. Whether it was going.
+
+        Raises:
+            StoreFailed: it cannot be kept for the next start; nothing has changed.
+        """
+        return await self.paused.add(name, self._clock(), self._halt)
+
+    async def resume(self, name: str) -> bool:
+        """The lane goes on. Whether it was paused; raises as `pause`."""
+        return await self.paused.remove(name, self._go_on)
+
+    def _halt(self, name: str) -> None:
+        self._bench.events.emit("lane.paused", function=name)
+        if lane := self._lanes.get(name):
+            lane.close()
+
+    def _go_on(self, name: str) -> None:
+        self._bench.events.emit("lane.resumed", function=name)
+        lane = self._lanes.get(name)
+        if name in self._held:
+            self._held.remove(name)
+            self._open(name)
+        elif lane is not None and not self._draining:
+            lane.reopen()
+
     def _open(self, name: str) -> None:
         if name in self._lanes:
             log.error("lane %s was announced twice", name)
+            return
+        if name in self.paused:
+            self._held.add(name)
             return
         if self._claims and self._claimed(name):
             return
@@ -259,6 +293,7 @@ class Workers:
                 else:
                     lane.shrink()
             seen = {lane.name: lane.leases for lane in self._lanes.values()}
+            self._bench.metrics.flow.tick(self._clock())
             self.refresh()
             self._messenger.tidy()
 

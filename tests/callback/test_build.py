@@ -30,7 +30,7 @@ def test_a_callback_is_a_call_of_its_own():
     assert (call.lane, call.method, call.target) == ("callback:hooks.example.com:443", b"POST", b"/done?x=1")
     assert (call.host, call.body, call.accepted_at) == (b"hooks.example.com", b"out", 5.0)
     assert (call.origin, call.callback_url) == ("Q1", "https://hooks.example.com/done?x=1")
-    assert call.call_id is None
+    assert call.call_id == "callback:Q1"
     assert call.failure_url is None
     assert is_callback(call.lane)
 

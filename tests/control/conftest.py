@@ -24,6 +24,7 @@ from faasd_py.observe.events import Events
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Capabilities, LaneStats, QueueStats, Record
 from faasd_py.runtime.contract import Replicas
+from faasd_py.worker.paused import Paused
 
 ABLE = Capabilities(
     durable=True,
@@ -133,6 +134,13 @@ class Hands:
 
     def __init__(self):
         self.running: set[str] = set()
+        self.paused = Paused()
+
+    async def pause(self, name):
+        return await self.paused.add(name, 1_700_000_000.0, lambda _: None)
+
+    async def resume(self, name):
+        return await self.paused.remove(name, lambda _: None)
 
     def cancel(self, call):
         return call in self.running
