@@ -32,6 +32,7 @@ from faasd_py.hookspecs import (
 )
 from faasd_py.http.client import Dial, dial_tcp, dial_unix
 from faasd_py.http.errors import ConnectFailed
+from faasd_py.queue.beside import tasks_beside
 from faasd_py.queue.contract import Accepted, Capabilities, Filter, LaneStats, Queue, QueueStats, Record
 from faasd_py.queue.memory import open_queue as open_memory_queue
 from faasd_py.queue.spool import Spool
@@ -114,4 +115,5 @@ __all__ = [
     "open_sqlite_queue",
     "parse_duration",
     "parse_size",
+    "tasks_beside",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from faasd_py.hookspecs import QueueSite, RegisterQueue, hookimpl
-from faasd_py.queue.beside import beside
+from faasd_py.queue.beside import tasks_beside
 from faasd_py.queue.memory.queue import CAPABILITIES, MemoryQueue
 from faasd_py.queue.options import refuse_options
 from faasd_py.queue.spool import Shelf, Spool
@@ -25,7 +25,8 @@ async def open_queue(
         shelf.remove(key)
     Spool(site.spool).sweep()
     queue = MemoryQueue(site.settings, shelf, clock)
-    async with beside(queue.watch_clock):
+    async with tasks_beside() as nursery:
+        nursery.start_soon(queue.watch_clock)
         yield queue
 
 

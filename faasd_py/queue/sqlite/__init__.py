@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 
 import trio
 
 from faasd_py.hookspecs import QueueSite, RegisterQueue, hookimpl
-from faasd_py.queue.beside import beside
+from faasd_py.queue.beside import tasks_beside
 from faasd_py.queue.options import refuse_options
 from faasd_py.queue.sqlite.committer import Committer
 from faasd_py.queue.sqlite.opening import open_store
@@ -33,7 +32,8 @@ async def open_queue(
     queue = SqliteQueue(site.settings, opened, committer, clock)
     committer.start(trio.lowlevel.current_trio_token(), queue.land)
     try:
-        async with beside(partial(queue.upkeep.run, queue)):
+        async with tasks_beside() as nursery:
+            nursery.start_soon(queue.upkeep.run, queue)
             yield queue
     finally:
         with trio.CancelScope(shield=True):

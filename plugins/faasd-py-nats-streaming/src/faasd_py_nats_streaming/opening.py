@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from faasd_py.api import ConfigError, QueueBroken, QueueSite, Spool
+from faasd_py.api import ConfigError, QueueBroken, QueueSite, Spool, tasks_beside
 from faasd_py_nats_streaming import settings
 from faasd_py_nats_streaming.bodies import Bodies
 from faasd_py_nats_streaming.books import Books
@@ -50,27 +50,13 @@ async def open_queue(site: QueueSite, *, clock: Callable[[], float] = time.time)
     except OSError as error:
         raise QueueBroken(f"{site.directory}: cannot be used: {error.strerror}") from error
     try:
-        async with _connected(options) as nats, _nursery() as nursery:
+        async with _connected(options) as nats, tasks_beside() as nursery:
             session = Session(nats, options)
             parts = _parts(site, options, session, shelf, journal, clock, nursery)
             async with _running(parts) as queue:
                 yield queue
     finally:
         journal.close()
-
-
-@asynccontextmanager
-async def _nursery() -> AsyncIterator[trio.Nursery]:
-    """Its tasks end with the body. What the body raises comes out as it is, not in a group."""
-    raised: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        except BaseException as error:  # noqa: BLE001 - raised again below, whatever it is
-            raised = error
-        nursery.cancel_scope.cancel()
-    if raised is not None:
-        raise raised
 
 
 @asynccontextmanager

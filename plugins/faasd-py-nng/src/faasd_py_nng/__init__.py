@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import msgspec
 import trio
 
-from faasd_py.api import Capabilities, Queue, QueueSite, RegisterQueue, hookimpl, open_sqlite_queue
+from faasd_py.api import (
+    Capabilities,
+    Queue,
+    QueueSite,
+    RegisterQueue,
+    hookimpl,
+    open_sqlite_queue,
+    tasks_beside,
+)
 from faasd_py_nng.forward import ForwardQueue
 from faasd_py_nng.identity import Identity
 from faasd_py_nng.remote import RemoteQueue
@@ -38,7 +46,7 @@ async def open_queue(site: QueueSite) -> AsyncIterator[Queue]:
     identity = Identity(site.directory)
     queue = RemoteQueue(options, identity, key, certificates, site.directory, site.settings.max_result)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(_beside(queue.run, queue.close))
+        await stack.enter_async_context(_linked(queue))
         with trio.move_on_after(float(options.connect_timeout)):
             await queue.wait_up()
         if options.mode == "remote":
@@ -46,7 +54,8 @@ async def open_queue(site: QueueSite) -> AsyncIterator[Queue]:
             return
         local = await stack.enter_async_context(open_sqlite_queue(_local_site(site)))
         forward = ForwardQueue(queue, local, identity.spoke, float(options.put_timeout))
-        await stack.enter_async_context(_beside(forward.forward))
+        nursery = await stack.enter_async_context(tasks_beside())
+        nursery.start_soon(forward.forward)
         yield forward
 
 
@@ -57,23 +66,15 @@ def _local_site(site: QueueSite) -> QueueSite:
 
 
 @asynccontextmanager
-async def _beside(
-    task: Callable[[], Awaitable[None]], parting: Callable[[float], Awaitable[None]] | None = None
-) -> AsyncIterator[None]:
-    """Run a task while the body runs. What the body raises comes out as it is, not in a group."""
-    raised: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(task)
+async def _linked(queue: RemoteQueue) -> AsyncIterator[None]:
+    """The link is kept while the body runs, and says its last words."""
+    async with tasks_beside() as nursery:
+        nursery.start_soon(queue.run)
         try:
             yield
-        except BaseException as error:  # noqa: BLE001 - raised again below, whatever it is
-            raised = error
-        if parting is not None:
+        finally:
             with trio.CancelScope(shield=True):
-                await parting(PARTING)
-        nursery.cancel_scope.cancel()
-    if raised is not None:
-        raise raised
+                await queue.close(PARTING)
 
 
 @hookimpl

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from faasd_py.api import PluginError
+from faasd_py.api import PluginError, tasks_beside
 from faasd_py_podman import netns
 from faasd_py_podman.host import Host, look
 from faasd_py_podman.images import Images
@@ -99,7 +99,7 @@ async def open_podman(given: Mapping[str, Any], directory: Path) -> AsyncIterato
     sockets = netns.open_sockets()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(rest)
-        nursery = await stack.enter_async_context(_tasks())
+        nursery = await stack.enter_async_context(tasks_beside())
         host = await _reached(options, rest, nursery)
         podman = Podman(options, identity, rest, host, stack.enter_context(sockets), nursery)
         try:
@@ -110,20 +110,6 @@ async def open_podman(given: Mapping[str, Any], directory: Path) -> AsyncIterato
         except PodmanError as error:
             raise PluginError(f"{PLACE}: containers of an earlier life cannot be removed: {error}") from error
         yield podman
-
-
-@asynccontextmanager
-async def _tasks() -> AsyncIterator[trio.Nursery]:
-    """Tasks beside the body. What the body raises comes out as it is, not in a group."""
-    raised: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        except BaseException as error:  # noqa: BLE001 - raised again below, whatever it is
-            raised = error
-        nursery.cancel_scope.cancel()
-    if raised is not None:
-        raise raised
 
 
 async def _reached(options: Options, rest: Rest, nursery: trio.Nursery) -> Host:
