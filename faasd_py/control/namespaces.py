@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from quart import Response
@@ -16,6 +16,11 @@ from faasd_py.control.operation import Answer, Operation, refusals
 from faasd_py.control.problems import json_answer
 from faasd_py.control.refused import Refused
 from faasd_py.deploy.namespaces import Namespace
+
+_CHANGES: Final[tuple[tuple[Literal["PUT", "DELETE"], str, str], ...]] = (
+    ("PUT", "update", "Replace its labels and annotations."),
+    ("DELETE", "delete", "Remove a namespace that has no functions, with its secrets."),
+)
 
 
 def _operations(base: str, plural: str) -> tuple[Operation, ...]:
@@ -39,23 +44,17 @@ def _operations(base: str, plural: str) -> tuple[Operation, ...]:
             scope="read",
             answers={200: Answer("The namespace.", Namespace), **refusals(404)},
         ),
-        Operation(
-            method="PUT",
-            path=named,
-            name=f"updateNamespace{plural}",
-            about="Replace its labels and annotations.",
-            scope="admin",
-            body=Namespace,
-            answers={202: Answer("They are replaced."), **refusals(400, 404, 409, 500)},
-        ),
-        Operation(
-            method="DELETE",
-            path=named,
-            name=f"deleteNamespace{plural}",
-            about="Remove a namespace that has no functions, with its secrets.",
-            scope="admin",
-            body=Namespace,
-            answers={202: Answer("It is gone."), **refusals(400, 404, 409, 500)},
+        *(
+            Operation(
+                method=method,
+                path=named,
+                name=f"{verb}Namespace{plural}",
+                about=about,
+                scope="admin",
+                body=Namespace,
+                answers={202: Answer("Done."), **refusals(400, 404, 409, 500)},
+            )
+            for method, verb, about in _CHANGES
         ),
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, Literal
 
 import msgspec
 from quart import Response, request
@@ -45,6 +47,16 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
 
 
+def _change(
+    method: Literal["POST", "PUT", "DELETE"], name: str, about: str, done: dict[int, Answer]
+) -> Operation:
+    refused = refusals(400, 409, 500) if method == "POST" else refusals(400, 404, 409, 500)
+    return Operation(
+        method=method, path="/system/secrets", name=name, about=about, scope="admin", parameters=(NAMESPACE,),
+        body=Secret, answers={**done, **refused},
+    )  # fmt: skip
+
+
 OPERATIONS: Final = (
     Operation(
         method="GET",
@@ -55,36 +67,9 @@ OPERATIONS: Final = (
         parameters=(NAMESPACE,),
         answers={200: Answer("The names.", list[SecretView]), **refusals(400)},
     ),
-    Operation(
-        method="POST",
-        path="/system/secrets",
-        name="createSecret",
-        about="Keep a new secret.",
-        scope="admin",
-        parameters=(NAMESPACE,),
-        body=Secret,
-        answers={201: Answer("It is kept."), **refusals(400, 409, 500)},
-    ),
-    Operation(
-        method="PUT",
-        path="/system/secrets",
-        name="updateSecret",
-        about="Replace a secret.",
-        scope="admin",
-        parameters=(NAMESPACE,),
-        body=Secret,
-        answers={200: Answer("It is kept."), **refusals(400, 404, 409, 500)},
-    ),
-    Operation(
-        method="DELETE",
-        path="/system/secrets",
-        name="deleteSecret",
-        about="Remove a secret.",
-        scope="admin",
-        parameters=(NAMESPACE,),
-        body=Secret,
-        answers={202: Answer("It is gone."), **refusals(400, 404, 409, 500)},
-    ),
+    _change("POST", "createSecret", "Keep a new secret.", {201: Answer("It is kept.")}),
+    _change("PUT", "updateSecret", "Replace a secret.", {200: Answer("It is kept.")}),
+    _change("DELETE", "deleteSecret", "Remove a secret.", {202: Answer("It is gone.")}),
 )
 
 
@@ -97,25 +82,23 @@ def add_secrets(app: QuartTrio, daemon: Daemon) -> None:
         names = await daemon.secrets.names(namespace)
         return json_answer([SecretView(name=name, namespace=namespace) for name in names])
 
+    async def keep(act: Callable[[str, str, bytes], Awaitable[None]], status: int) -> Response:
+        secret = await incoming(Secret)
+        await detached(app, partial(act, secret.name, _namespace(daemon, secret), secret.content()))
+        return empty_answer(status)
+
     @app.post("/system/secrets")
     async def create_secret() -> Response:
-        secret = await incoming(Secret)
-        name, namespace, value = secret.name, _namespace(daemon, secret), secret.content()
-        await detached(app, lambda: daemon.secrets.create(name, namespace, value))
-        return empty_answer(201)
+        return await keep(daemon.secrets.create, 201)
 
     @app.put("/system/secrets")
     async def update_secret() -> Response:
-        secret = await incoming(Secret)
-        name, namespace, value = secret.name, _namespace(daemon, secret), secret.content()
-        await detached(app, lambda: daemon.secrets.update(name, namespace, value))
-        return empty_answer(200)
+        return await keep(daemon.secrets.update, 200)
 
     @app.delete("/system/secrets")
     async def delete_secret() -> Response:
         secret = await incoming(Secret)
-        name, namespace = secret.name, _namespace(daemon, secret)
-        await detached(app, lambda: daemon.secrets.remove(name, namespace))
+        await detached(app, partial(daemon.secrets.remove, secret.name, _namespace(daemon, secret)))
         return empty_answer(202)  # 204 is an error to faas-cli
 
 

@@ -80,6 +80,7 @@ async def _live(path: Path, config: Config, loaded: plugins.Plugins, backend: pl
         open_confiner(Path(config.state.directory), closed_to_functions(config, os.environ)) as confiner,
     ):
         async with _rooms(path, config, loaded, backend, notifier, confiner) as daemon:
+            confiner.report()  # not before: what stops the start is one sentence
             await daemon.live(sockets, signals)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from faasd_py.runtime.fleet.fleet import Fleet
 from tests.house.daemon import FUNCTIONS, PYTHON, Daemon, Settings, running, service
 from tests.house.patience import until
 from tests.house.wire import Answer, shout, statuses
@@ -163,7 +162,6 @@ def test_removed_while_called(daemon: Daemon) -> None:
         assert long.result(60).text == "later\n"
 
 
-@pytest.mark.skipif(not hasattr(Fleet, "scale"), reason="a fleet of this version cannot be scaled")
 def test_scaled(daemon: Daemon) -> None:
     """More processes, fewer, none; kept with the deployment."""
     replicas = {"min": 1, "max": 3}

@@ -42,6 +42,13 @@ class Confiner:
         self._number += 1
         return self.subtree.group(f"{wanted.name}.{self._number}", wanted.limits)
 
+    def report(self) -> None:
+        """Say in the log what cannot be enforced here."""
+        lacking = [f"{what} ({why})" for what, can, why in self.host.rows() if can == "no"]
+        log.info(
+            "confinement: %s", f"without {'; '.join(lacking)}" if lacking else "all of it can be enforced"
+        )
+
     def close(self) -> None:
         """Every group of it is gone by now."""
         if self.subtree is not None:
@@ -53,8 +60,6 @@ def open_confiner(state: Path, closed: Iterable[Path]) -> Iterator[Confiner]:
     """The confiner of the daemon whose state directory this is; `closed` are paths that no confined function sees."""
     subtree, reason = _open_subtree(state)
     known = host.with_groups(host.without_groups(), subtree.controllers if subtree else set(), reason)
-    lacking = [f"{what} ({why})" for what, can, why in known.rows() if can == "no"]
-    log.info("confinement: %s", f"without {'; '.join(lacking)}" if lacking else "all of it can be enforced")
     confiner = Confiner(known, subtree, closed)
     try:
         yield confiner
