@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,6 @@ import msgspec
 import trio
 
 from faasd_py.auth import keys
-from faasd_py.auth.keyring import Keyring
 from faasd_py.callback.guard import own_names
 from faasd_py.callback.messenger import Messenger
 from faasd_py.config import Config, GatewaySettings, load
@@ -30,10 +29,8 @@ from faasd_py.daemon import descriptors
 from faasd_py.daemon.certificate import open_certificate
 from faasd_py.daemon.changes import follow
 from faasd_py.daemon.notify import Notifier
+from faasd_py.daemon.rooms import Rooms
 from faasd_py.daemon.sockets import name_of
-from faasd_py.deploy.deployer import Deployer
-from faasd_py.deploy.namespaces import Namespaces
-from faasd_py.deploy.secrets import Secrets
 from faasd_py.gateway import headers
 from faasd_py.gateway.admission import Rates
 from faasd_py.gateway.cancel import Cancel
@@ -47,13 +44,6 @@ from faasd_py.http.client import Pool, dial_unix
 from faasd_py.http.limits import Limits
 from faasd_py.http.server import Server
 from faasd_py.observe import log
-from faasd_py.observe.events import Events
-from faasd_py.observe.logbook import Logbook
-from faasd_py.observe.metrics import Metrics
-from faasd_py.plugins import Plugins
-from faasd_py.queue.contract import Queue
-from faasd_py.queue.spool import Spool
-from faasd_py.runtime.registry import Registry
 from faasd_py.schedule.record import Record
 from faasd_py.schedule.scheduler import Scheduler
 from faasd_py.worker import paused
@@ -78,82 +68,84 @@ class Sockets(msgspec.Struct, frozen=True):
 class Daemon:
     """One daemon's rooms. What the control plane may see: queue, workers, registry, metrics, config, health, reload."""
 
-    def __init__(
-        self,
-        *,
-        path: Path,
-        config: Config,
-        plugins: Plugins,
-        registry: Registry,
-        queue: Queue,
-        spool: Spool,
-        metrics: Metrics,
-        events: Events,
-        notifier: Notifier,
-        keyring: Keyring,
-        namespaces: Namespaces,
-        secrets: Secrets,
-        logbook: Logbook,
-        deployer: Deployer,
-        confines: Callable[[int], bool],
-    ) -> None:
-        self._confines = confines
-        self.logbook = logbook
-        self.namespaces = namespaces
-        self.secrets = secrets
-        self.deployer = deployer
+    def __init__(self, *, path: Path, config: Config, notifier: Notifier, rooms: Rooms) -> None:
         self.config = config
-        self.registry = registry
-        self.queue = queue
-        self.metrics = metrics
-        self.events = events
-        self.keyring = keyring
+        self.registry = rooms.registry
+        self.queue = rooms.queue
+        self.metrics = rooms.metrics
+        self.events = rooms.events
+        self.keyring = rooms.keyring
+        self.namespaces = rooms.namespaces
+        self.secrets = rooms.secrets
+        self.logbook = rooms.logbook
+        self.deployer = rooms.deployer
         self._path = path
-        self._spool = spool
-        self._plugins = plugins
+        self._spool = rooms.spool
+        self._plugins = rooms.plugins
+        self._confines = rooms.confines
         self._notifier = notifier
         self._runtime = Path(config.state.runtime_directory)
-        self._rates = rates = Rates()
-        self._gate = gate = Gate(keyring, config.auth)
-        self._enqueue = Enqueue(registry, queue, spool, rates, metrics, _terms(config), events, gate)
+        self._state = Path(config.state.directory)
+        self._rates = Rates()
+        self._gate = Gate(self.keyring, config.auth)
+        self._enqueue = Enqueue(
+            self.registry,
+            self.queue,
+            self._spool,
+            self._rates,
+            self.metrics,
+            _terms(config),
+            self.events,
+            self._gate,
+        )
         self._messenger = Messenger(
             settings=config.callback,
             names=self._enqueue.terms.own_names,
-            local=Local(registry, self._enqueue, spool),
-            spool=spool,
+            local=Local(self.registry, self._enqueue, self._spool),
+            spool=self._spool,
         )
-        self.workers = Workers(
-            queue,
-            registry=registry,
-            messenger=self._messenger,
-            spool=spool,
-            metrics=metrics,
-            events=events,
-            settings=config.workers,
-            queue_settings=config.queue,
-            callback_settings=config.callback,
-            paused=open_paused(Path(config.state.directory) / paused.NAME),
-        )
-        metrics.paused = self.workers.paused.since
-        schedules = Path(config.state.directory) / "schedules"
-        schedules.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.scheduler = Scheduler(
-            registry, self._enqueue.accept, queue.capabilities, Record(schedules), metrics
-        )
+        self.workers = self._make_workers()
+        self.scheduler = self._make_scheduler()
         self._pool = Pool(dial_unix(str(self._runtime / "control.sock"), timeout=5.0))
-        cancel = Cancel(queue, self.workers.cancel, registry, events, gate)
-        door = Door(
-            Invoke(registry, rates, gate), self._enqueue, cancel, Control(self._pool, gate=gate), metrics
-        )
         limits = _limits(config.gateway)
-        self._server = Server(door, limits, fields=headers.WANTED, tls=_tls(config.gateway))
+        self._server = Server(self._make_door(), limits, fields=headers.WANTED, tls=_tls(config.gateway))
         self._metrics_server = Server(Control(self._pool, METRICS_PATHS), limits)
-        metrics.connections = lambda: self._server.connections
+        self.metrics.connections = lambda: self._server.connections
+        self.metrics.paused = self.workers.paused.since
         self._stop = trio.Event()
         self._doors_closed = trio.Event()
         self._closing = trio.Event()
         self._closed = trio.Event()
         self._reloading = trio.Lock()
+
+    def _make_workers(self) -> Workers:
+        return Workers(
+            self.queue,
+            registry=self.registry,
+            messenger=self._messenger,
+            spool=self._spool,
+            metrics=self.metrics,
+            events=self.events,
+            settings=self.config.workers,
+            queue_settings=self.config.queue,
+            callback_settings=self.config.callback,
+            paused=open_paused(self._state / paused.NAME),
+        )
+
+    def _make_scheduler(self) -> Scheduler:
+        schedules = self._state / "schedules"
+        schedules.mkdir(mode=0o700, parents=True, exist_ok=True)
+        accept, capabilities = self._enqueue.accept, self.queue.capabilities
+        return Scheduler(self.registry, accept, capabilities, Record(schedules), self.metrics)
+
+    def _make_door(self) -> Door:
+        return Door(
+            Invoke(self.registry, self._rates, self._gate),
+            self._enqueue,
+            Cancel(self.queue, self.workers.cancel, self.registry, self.events, self._gate),
+            Control(self._pool, gate=self._gate),
+            self.metrics,
+        )
 
     async def live(self, sockets: Sockets, signals: AsyncIterator[int]) -> None:
         """Serve until a signal asks to stop; returns when nothing runs any more."""
@@ -190,7 +182,7 @@ class Daemon:
     async def _start_services(self, rooms: trio.Nursery) -> None:
         """The tasks of plug-ins, one after the other, each ready before the next; a stop cancels them."""
         for name, options in self.config.services.items():
-            directory = Path(self.config.state.directory) / "services" / name
+            directory = self._state / "services" / name
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             site = ServiceSite(
                 options=options,

@@ -26,6 +26,7 @@ from faasd_py.daemon.daemon import Daemon, Sockets
 from faasd_py.daemon.lock import locked
 from faasd_py.daemon.modes import open_modes
 from faasd_py.daemon.notify import Notifier
+from faasd_py.daemon.rooms import Rooms
 from faasd_py.daemon.sockets import inherit, open_listeners
 from faasd_py.deploy.deployer import Deployer
 from faasd_py.deploy.deployments import Deployments
@@ -40,7 +41,7 @@ from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.spool import Spool
 from faasd_py.runtime.confine.confiner import Confiner, open_confiner
 from faasd_py.runtime.machinery import open_machinery
-from faasd_py.runtime.registry import open_registry
+from faasd_py.runtime.registry import Registry, open_registry
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _log: Final = logging.getLogger("faasd_py.daemon")
@@ -79,7 +80,8 @@ async def _live(path: Path, config: Config, loaded: plugins.Plugins, backend: pl
         _doors(config) as sockets,
         open_confiner(Path(config.state.directory), closed_to_functions(config, os.environ)) as confiner,
     ):
-        async with _rooms(path, config, loaded, backend, notifier, confiner) as daemon:
+        async with _rooms(config, loaded, backend, confiner) as rooms:
+            daemon = Daemon(path=path, config=config, notifier=notifier, rooms=rooms)
             confiner.report()  # not before: what stops the start is one sentence
             await daemon.live(sockets, signals)
 
@@ -96,25 +98,20 @@ def _doors(config: Config) -> Iterator[Sockets]:
 
 @asynccontextmanager
 async def _rooms(
-    path: Path,
-    config: Config,
-    loaded: plugins.Plugins,
-    backend: plugins.Backend,
-    notifier: Notifier,
-    confiner: Confiner,
-) -> AsyncIterator[Daemon]:
+    config: Config, loaded: plugins.Plugins, backend: plugins.Backend, confiner: Confiner
+) -> AsyncIterator[Rooms]:
     """The rooms that outlive a drain, opened in this order: functions last to go, the queue's books closed before."""
+    state = Path(config.state.directory)
     site = _queue_site(config)
-    spool = Spool(site.spool)
     metrics, events = Metrics(), Events()
-    keyring = Keyring(keys.load(config.auth, Path(config.state.directory), os.environ))
+    keyring = Keyring(keys.load(config.auth, state, os.environ))
     namespaces = _namespaces(config)
     secrets = Secrets(namespaces, _secrets(config))
     for name, observer in loaded.observers:
         events.subscribe(observer, name)
     async with (
         open_modes(loaded.modes, config) as modes,
-        open_logbook(_directory(Path(config.state.directory) / "logs"), config.logs) as logbook,
+        open_logbook(_directory(state / "logs"), config.logs) as logbook,
         open_machinery(confiner, events.emit) as machinery,
         open_registry(
             modes,
@@ -130,39 +127,39 @@ async def _rooms(
     ):
         metrics.logs = logbook.figures
         await registry.apply(config.functions)
-        deployer = Deployer(
-            registry=registry,
-            deployments=Deployments(Path(config.state.directory) / "functions"),
-            namespaces=namespaces,
-            secrets=secrets,
-            images=config.images,
-            events=events,
-        )
-        await _restore(deployer)
-        yield Daemon(
-            path=path,
-            config=config,
+        yield Rooms(
             plugins=loaded,
             registry=registry,
             queue=queue,
-            spool=spool,
+            spool=Spool(site.spool),
             metrics=metrics,
             events=events,
-            notifier=notifier,
             keyring=keyring,
             namespaces=namespaces,
             secrets=secrets,
             logbook=logbook,
-            deployer=deployer,
+            deployer=await _restored(config, registry, namespaces, secrets, events),
             confines=machinery.confines,
         )
 
 
-async def _restore(deployer: Deployer) -> None:
+async def _restored(
+    config: Config, registry: Registry, namespaces: Namespaces, secrets: Secrets, events: Events
+) -> Deployer:
+    """The deployer, when what was deployed before is there again."""
+    deployer = Deployer(
+        registry=registry,
+        deployments=Deployments(Path(config.state.directory) / "functions"),
+        namespaces=namespaces,
+        secrets=secrets,
+        images=config.images,
+        events=events,
+    )
     try:
         await deployer.restore()
     except OSError as error:
         raise BootError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    return deployer
 
 
 def _queue_site(config: Config) -> QueueSite:
