@@ -26,6 +26,7 @@ from faasd_py.runtime.ports import LOOPBACK
 from faasd_py.runtime.program import prepare
 from faasd_py.runtime.relay import PEER_ERRORS
 from faasd_py.runtime.run import ending
+from faasd_py.runtime.session import usage_of
 
 _VARIABLE: Final = re.compile(r"\$(?:(PORT|UNIX_SOCKET)\b|\{(PORT|UNIX_SOCKET)\})")
 _CONNECT_TIMEOUT: Final = 5.0
@@ -72,8 +73,10 @@ class ServingProcess:
         return f"the process ended with {ending(child)}"
 
     async def usage(self) -> Usage | None:
-        """Not known."""
-        return None
+        """Of its process group, which is looked for in a thread; see Instance."""
+        if self._child is None or self._child.gone:
+            return None
+        return await trio.to_thread.run_sync(usage_of, self._child.pid, abandon_on_cancel=True)
 
     def program(self) -> Program:
         """What is started, with the place where it is to listen in its command and environment.

@@ -96,10 +96,6 @@ class Machinery:
         """Whether this process is a confined function's; one that cannot be looked at counts as such."""
         return self._runners.confines(pid)
 
-    def usage(self, program: Program) -> tuple[float, int] | None:
-        """Seconds of CPU and bytes of memory of all processes of the program's function; None when nobody counts."""
-        return self._runners.usage(program.bounds) if program.bounds is not None else None
-
     async def spawn(
         self,
         program: Program,

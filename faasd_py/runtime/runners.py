@@ -92,11 +92,6 @@ class Runners:
             pid = above
         return pid in runners
 
-    def usage(self, bounds: Bounds) -> tuple[float, int] | None:
-        """Seconds of CPU and bytes of memory of a function's processes together; None when nobody counts."""
-        helper = self._helpers.get(bounds.key)
-        return helper.group.usage() if helper is not None and helper.group is not None else None
-
     async def release(self, bounds: Bounds) -> None:
         """One program less; with the last one the runner ends."""
         self._programs[bounds.key] -= 1

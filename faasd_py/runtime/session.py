@@ -1,5 +1,6 @@
-"""The processes of one session, found in /proc: what a spawn helper that was killed has left behind.
+"""Processes that belong together, found in /proc: those of a session, and those of a group.
 
+A session is what a spawn helper that was killed has left behind; a group, what was started for one instance of a function.
 Each helper leads a session of its own, so whatever it started is in it, also what it had no time to report; only what
 made a session for itself (setsid) is not.
 """
@@ -8,24 +9,46 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from faasd_py.runtime.contract import Usage
+
 _ROUNDS: Final = 20
+_RSS: Final = 21
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def members(session: int) -> list[int]:
     """Pids of the processes in it that run (proc(5), /proc/PID/stat: state, ppid, pgrp, session)."""
-    found = []
+    return [pid for pid, fields in _processes() if fields[3] == str(session) and fields[0] not in "ZX"]
+
+
+def usage_of(group: int) -> Usage | None:
+    """What a process group uses; None when there is nothing of it.
+
+    Children that were waited for count, others that have ended do not. Blocking: it looks at every process there is.
+    """
+    members = [fields for _, fields in _processes() if fields[2] == str(group)]
+    if not members:
+        return None
+    ticks = sum(int(field) for fields in members for field in fields[11:15])  # utime, stime, cutime, cstime
+    pages = sum(int(fields[_RSS]) for fields in members)  # rss
+    return Usage(cpu_seconds=ticks / _TICKS, memory_bytes=pages * _PAGE)
+
+
+def _processes() -> Iterator[tuple[int, list[str]]]:
+    """Each process, and the fields of /proc/PID/stat from the state on (proc(5))."""
     for entry in os.scandir("/proc"):
         if not entry.name.isdecimal():
             continue
-        with suppress(OSError, IndexError):
+        with suppress(OSError):
             fields = Path(entry.path, "stat").read_text(errors="replace").rpartition(")")[2].split()
-            if fields[3] == str(session) and fields[0] not in "ZX":
-                found.append(int(entry.name))
-    return found
+            if len(fields) > _RSS:
+                yield int(entry.name), fields
 
 
 def parent(pid: int) -> int | None:

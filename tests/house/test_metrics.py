@@ -149,3 +149,10 @@ def test_named_queues_and_functions_that_are_gone(daemon: Daemon) -> None:
     daemon.reload()
     until(lambda: total(daemon, "gateway_service_count", function_name="late.openfaas-fn") == 0)
     assert total(daemon, "gateway_function_invocation_started", function_name="late.openfaas-fn") == 4
+
+
+def test_what_functions_use(daemon: Daemon) -> None:
+    """A process that is awake has memory, and used some CPU to start."""
+    daemon.ask("GET", "/function/other/tell")
+    until(lambda: total(daemon, "pod_memory_working_set_bytes", function_name="other") > 1e6)
+    assert total(daemon, "pod_cpu_usage_seconds_total", function_name="other", namespace="openfaas-fn") > 0

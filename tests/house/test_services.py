@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,3 +146,17 @@ def test_a_function_with_a_fixed_port_is_replaced(start: Start, tmp_path: Path) 
     )
     assert second != first
     assert not alive(first) or until(lambda: not alive(first))
+
+
+def test_more_processes_for_one_that_uses_the_processor(start: Start, tmp_path: Path) -> None:
+    """`com.openfaas.scale.type = cpu`: one more while each uses more than its target; the status tells what is used."""
+    scale = {"type": "cpu", "target": "100", "min": "1", "max": "2"}
+    labels = {f"com.openfaas.scale.{key}": value for key, value in scale.items()}
+    daemon = start({"busy": service(tmp_path / "0", labels=labels)})
+
+    def look() -> dict[str, Any]:
+        daemon.ask("POST", "/function/busy/burn")
+        return daemon.system("GET", "/system/function/busy?usage=1").json()
+
+    assert look()["usage"]["totalMemoryBytes"] > 1e6
+    until(lambda: look()["availableReplicas"] == 2, within=30, what="there are two")
