@@ -185,7 +185,7 @@ class Scaler:
         if self.wanted:
             self._need(now, needed(self._scaling, load))
             self.wanted = self._held(now)
-            if self._scaling.zero and load.quiet and now - self._active >= self._scaling.zero_after:
+            if self._scaling.zero and load.quiet and self._active + self._scaling.zero_after <= now:
                 self.sleep()
         return self.wanted
 
@@ -213,6 +213,6 @@ class Scaler:
             self._peaks.append((now, replicas))
 
     def _held(self, now: float) -> int:
-        while self._peaks and now - self._peaks[0][0] >= self._scaling.hold:
+        while self._peaks and self._peaks[0][0] + self._scaling.hold <= now:
             self._peaks.popleft()
         return max(self.floor, self._peaks[0][1] if self._peaks else 0)
