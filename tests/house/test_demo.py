@@ -26,7 +26,7 @@ def demo(make: Make) -> Iterator[Daemon]:
     daemon = make({})
     text = (ROOT / "demo" / "config.toml").read_text()
     head = f'[gateway]\nlisten = ["127.0.0.1:{daemon.port}"]\n[metrics]\nlisten = []\n'
-    daemon.config.write_text(text.replace("[auth]", head + "[auth]", 1))
+    daemon.config.write_text(text.replace("[functions.echo]", head + "[functions.echo]", 1))
     daemon.start(through=surrounded(daemon))
     yield daemon
     assert daemon.stop() == 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from faasd_py.core.call import Call
 from faasd_py.queue import rank
 from faasd_py.queue.alarms import Alarms
-from faasd_py.queue.beside import beside
+from faasd_py.queue.beside import tasks_beside
 from faasd_py.queue.entry import Entry, Phase
 from faasd_py.queue.keys import Keys
 from faasd_py.queue.lane import Lane
@@ -120,7 +120,8 @@ async def test_lanes_that_are_waited_for_are_not_forgotten():
 async def test_the_bodys_own_error_comes_out_as_it_is():
     """Not in a group."""
     with pytest.raises(KeyError):
-        async with beside(trio.sleep_forever):
+        async with tasks_beside() as nursery:
+            nursery.start_soon(trio.sleep_forever)
             raise KeyError
 
 
@@ -131,14 +132,16 @@ async def test_a_failing_task_ends_the_body():
         raise ValueError("broken")
 
     with pytest.RaisesGroup(ValueError):
-        async with beside(fails):
+        async with tasks_beside() as nursery:
+            nursery.start_soon(fails)
             await trio.sleep_forever()
 
 
 async def test_a_cancelled_body_is_cancelled():
     """The scope outside catches it."""
     with trio.CancelScope() as scope:
-        async with beside(trio.sleep_forever):
+        async with tasks_beside() as nursery:
+            nursery.start_soon(trio.sleep_forever)
             scope.cancel()
             await trio.sleep_forever()
     assert scope.cancelled_caught

@@ -395,7 +395,7 @@ async def test_a_good_run_is_forgiven(machinery, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(backoff, "_GOOD_RUN", 0.0)
     async with served(machinery, tmp_path) as call:
         for _ in range(3):
-            await eventually(lambda: call.runtime.replicas().available == 1)
+            await eventually(lambda: call.runtime.replicas().available == 1 and pids(machinery))
             (pid,) = pids(machinery)
             os.kill(pid, signal.SIGKILL)
             await eventually(lambda pid=pid: pid not in pids(machinery))
