@@ -118,7 +118,7 @@ def test_attempts_and_waits_survive_a_kill(start: Callable[..., Daemon], tmp_pat
     """A call that waits for its second attempt when the daemon is killed has that attempt, and only that, afterwards."""
     policy = {"attempts": 2, "min_wait": "2s", "max_wait": "2s"}
     daemon = start({"api": service(tmp_path / "0", retry=policy)})
-    call = daemon.put("api/status/500/kill")
+    call = daemon.put("api/limit/9/2/503/kill")  # it says when to come again: jitter could be next to nothing
     daemon.wait_state(call, "DELAYED")
     daemon.kill()
     daemon.start()
