@@ -93,6 +93,13 @@ def test_a_daemons_configuration_is_one(tmp_path):
     assert parse(text, "config.toml").functions["f"].url == "http://127.0.0.1:1"
 
 
+def test_a_key_of_a_daemons_configuration_may_be_any_string(tmp_path):
+    """Image patterns have slashes and stars, which a bare key of TOML cannot."""
+    images = {"functions/*": {"command": ["/bin/cat"]}}
+    daemon = variants.Daemon(place.Place(tmp_path), "one", {}, images=images)
+    assert tomllib.loads(daemon.config.read_text())["images"] == images
+
+
 def test_the_blocked_daemons_configuration_is_one(tmp_path):
     """So is that of the daemon whose worker waits for ever."""
     daemon = proxy.blocked_daemon(place.Place(tmp_path), "one", 9)

@@ -121,11 +121,12 @@ class Daemon:
 
 
 def toml(tables: Mapping[str, Any], path: str = "") -> str:
-    """The tables as TOML: JSON's strings, numbers, booleans and arrays are TOML's."""
-    plain = [f"{key} = {json.dumps(value)}" for key, value in tables.items() if not isinstance(value, dict)]
+    """The tables as TOML: JSON's strings, numbers, booleans and arrays are TOML's, and a quoted key may be any string."""
+    quoted = {json.dumps(key): value for key, value in tables.items()}
+    plain = [f"{key} = {json.dumps(value)}" for key, value in quoted.items() if not isinstance(value, dict)]
     below = [
         f"\n[{path}{key}]\n{toml(value, f'{path}{key}.')}"
-        for key, value in tables.items()
+        for key, value in quoted.items()
         if isinstance(value, dict)
     ]
     return "\n".join(plain + below)
