@@ -1,6 +1,6 @@
 """All that a plug-in imports from the daemon, besides `faasd_py.testing`."""
 
-from faasd_py.config import QueueSettings
+from faasd_py.config import QueueSettings, convert_options, read_secret
 from faasd_py.core.call import Body, Call, Lease, Spooled
 from faasd_py.core.durations import Duration, Size, parse_duration, parse_size
 from faasd_py.core.errors import (
@@ -107,6 +107,7 @@ __all__ = [
     "Usage",
     "Verdict",
     "after",
+    "convert_options",
     "dial_tcp",
     "dial_unix",
     "hookimpl",
@@ -115,5 +116,6 @@ __all__ = [
     "open_sqlite_queue",
     "parse_duration",
     "parse_size",
+    "read_secret",
     "tasks_beside",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """config.toml: from words to frozen settings. `settings` says what there is, `load` reads it, `show` prints it."""
 
 from faasd_py.config.load import find, load, parse
+from faasd_py.config.options import convert_options, read_secret
 from faasd_py.config.settings import (
     AuthSettings,
     CallbackSettings,
@@ -25,5 +26,5 @@ __all__ = [
     "AuthSettings", "CallbackSettings", "Config", "ConfineSettings", "FunctionSettings", "GatewaySettings", "GroupSettings",
     "LimitSettings", "LogSettings",
     "MetricsSettings", "QueueSettings", "RateSettings", "ReplicaSettings", "StateSettings", "TlsSettings",
-    "WorkerSettings", "find", "load", "parse", "plain", "show",
+    "WorkerSettings", "convert_options", "find", "load", "parse", "plain", "read_secret", "show",
 ]  # fmt: skip

@@ -11,9 +11,9 @@ from typing import Any, Final
 import msgspec
 
 from faasd_py.config.explain import explain
+from faasd_py.config.options import decode
 from faasd_py.config.rules import broken
 from faasd_py.config.settings import Config, FunctionSettings
-from faasd_py.core.durations import Duration, parse_duration, parse_size
 from faasd_py.core.errors import ConfigError
 
 DEFAULT_PATH: Final = "/etc/faasd-py/config.toml"
@@ -82,7 +82,7 @@ def examine(text: str) -> tuple[Config | None, list[str]]:
 def _table(key: str, value: Any, wrong: list[str]) -> Any:
     """One table, or one setting outside of the tables; each by itself, so that all errors come to light at once."""
     try:
-        return getattr(msgspec.convert({key: value}, Config, dec_hook=_decode), key)
+        return getattr(msgspec.convert({key: value}, Config, dec_hook=decode), key)
     except msgspec.ValidationError as error:
         wrong.append(explain(str(error), {key: value}, Config))
 
@@ -95,7 +95,7 @@ def _functions(raw: dict[str, Any], key: str, wrong: list[str]) -> dict[str, Fun
     functions = {}
     for name, value in tables.items():
         try:
-            functions[name] = msgspec.convert(value, FunctionSettings, dec_hook=_decode)
+            functions[name] = msgspec.convert(value, FunctionSettings, dec_hook=decode)
         except msgspec.ValidationError as error:
             wrong.append(explain(str(error), value, FunctionSettings, _place(key, name)))
     return functions
@@ -103,12 +103,6 @@ def _functions(raw: dict[str, Any], key: str, wrong: list[str]) -> dict[str, Fun
 
 def _place(key: str, name: str) -> str:
     return f"{key}.{name}" if key == "functions" else f"{key}.{json.dumps(name)}"
-
-
-def _decode(kind: type, value: Any) -> object:
-    if kind is Duration:
-        return parse_duration(value)
-    return parse_size(value)
 
 
 def _with_environment(config: Config, raw: dict[str, Any]) -> Config:

@@ -10,7 +10,7 @@ import trio
 import trustme
 
 from faasd_py.api import ConfigError, QueueBroken, QueueUnavailable
-from faasd_py_jetstream.settings import Options, read_options, secret, tls_context
+from faasd_py_jetstream.settings import Options, read_options, tls_context
 from faasd_py_natsclient.testing import open_server
 
 
@@ -30,12 +30,12 @@ def test_durations_are_written_as_everywhere():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"sevrers": ["x"]}, "queue.options.sevrers: the jetstream backend knows no such setting"),
-        ({"servers": "nats://x"}, "queue.options.servers: expected `array`"),
+        ({"sevrers": ["x"]}, "queue.options.sevrers: there is no such setting"),
+        ({"servers": "nats://x"}, "queue.options.servers: expected an array, got"),
         ({"servers": []}, "queue.options.servers: expected at least one address"),
-        ({"replicas": 0}, "queue.options.replicas: expected `int` >= 1"),
-        ({"replicas": 6}, "queue.options.replicas: expected `int` <= 5"),
-        ({"storage": "paper"}, "queue.options.storage: invalid enum value 'paper'"),
+        ({"replicas": 0}, "queue.options.replicas: expected an integer >= 1"),
+        ({"replicas": 6}, "queue.options.replicas: expected an integer <= 5"),
+        ({"storage": "paper"}, 'queue.options.storage: expected "file" or "memory", got'),
         ({"ack_wait": "soon"}, "queue.options.ack_wait: expected a duration"),
         ({"ack_wait": "1ms"}, "queue.options.ack_wait: expected at least 200ms"),
         ({"duplicate_window": 0}, "queue.options.duplicate_window: expected at least 1s"),
@@ -43,7 +43,7 @@ def test_durations_are_written_as_everywhere():
         ({"namespace": ""}, "queue.options.namespace: expected 1 to 64 letters"),
         ({"user": "me"}, "queue.options.password_file: a user and a password file come together"),
         ({"tls_certificate": "x"}, "queue.options.tls_key: a certificate and its key come together"),
-        ({"prefetch": 0}, "queue.options.prefetch: expected `int` >= 1"),
+        ({"prefetch": 0}, "queue.options.prefetch: expected an integer >= 1"),
     ],
 )
 def test_a_mistake_names_its_key(given, words):
@@ -51,15 +51,6 @@ def test_a_mistake_names_its_key(given, words):
     with pytest.raises(ConfigError) as caught:
         read_options(given)
     assert str(caught.value).startswith(words)
-
-
-def test_secrets_come_from_files(tmp_path):
-    """Without the newline; a file that is not there is named."""
-    (tmp_path / "password").write_text("s3cret\n")
-    assert secret(str(tmp_path / "password"), "password_file") == "s3cret"
-    assert secret(None, "token_file") is None
-    with pytest.raises(ConfigError, match=r"queue\.options\.token_file: cannot read"):
-        secret(str(tmp_path / "nothing"), "token_file")
 
 
 def test_certificates_that_cannot_be_used(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from faasd_py.api import ConfigError
-from faasd_py_nats_streaming.settings import read_options, secret, tls_context
+from faasd_py_nats_streaming.settings import read_options, tls_context
 
 
 def test_the_defaults_are_openfaas_own():
@@ -31,13 +31,13 @@ def test_durations_and_sizes_are_read_as_people_write_them():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"sbject": "x"}, "queue.options.sbject: the nats-streaming backend knows no such setting"),
+        ({"sbject": "x"}, "queue.options.sbject: there is no such setting"),
         ({"servers": []}, "queue.options.servers: expected at least one address"),
-        ({"servers": "nats://x"}, "queue.options.servers: expected `array`"),
-        ({"format": "json"}, "queue.options.format: invalid enum value"),
+        ({"servers": "nats://x"}, "queue.options.servers: expected an array, got"),
+        ({"format": "json"}, 'queue.options.format: expected "native" or "openfaas"'),
         ({"ack_wait": "soon"}, "queue.options.ack_wait: expected a duration"),
         ({"ack_wait": "10ms"}, "queue.options.ack_wait: expected at least 1s"),
-        ({"max_in_flight": 0}, "queue.options.max_in_flight: expected `int` >= 1"),
+        ({"max_in_flight": 0}, "queue.options.max_in_flight: expected an integer >= 1"),
         ({"subject": "a.*"}, "queue.options.subject: expected words"),
         ({"subject": "a..b"}, "queue.options.subject: expected words"),
         ({"client_id": "a.b"}, "queue.options.client_id: expected letters"),
@@ -53,7 +53,7 @@ def test_durations_and_sizes_are_read_as_people_write_them():
         ({"user": "x"}, "queue.options.password_file: a user and a password file"),
         ({"ping_interval": 0}, "queue.options.ping_interval: expected more"),
         ({"channel_max_bytes": "many"}, "queue.options.channel_max_bytes: expected a size"),
-        ({"shared": "yes"}, "queue.options.shared: expected `bool`"),
+        ({"shared": "yes"}, "queue.options.shared: expected true or false"),
     ],
 )
 def test_what_is_wrong_is_named(given, said):
@@ -63,13 +63,9 @@ def test_what_is_wrong_is_named(given, said):
     assert str(caught.value).startswith(said)
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path):
-    """Secrets and certificates."""
-    with pytest.raises(ConfigError, match=r"queue\.options\.token_file: cannot read"):
-        secret(str(tmp_path / "none"), "token_file")
+def test_certificates_that_cannot_be_used_are_named(tmp_path):
+    """One sentence that begins with the key."""
     (tmp_path / "s").write_text(" word\n")
-    assert secret(str(tmp_path / "s"), "token_file") == "word"
-    assert secret(None, "token_file") is None
     for given in ({"tls_ca": str(tmp_path / "s")}, {"tls_ca": str(tmp_path / "none")}):
         with pytest.raises(ConfigError, match=r"queue\.options\.tls_ca: cannot use"):
             tls_context(read_options(given))

@@ -102,7 +102,7 @@ def test_tls_to_other_machines_needs_a_key_or_client_certificates():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "queue.options.hub: it must be given"),
+        ({}, "queue.options.hub: this setting is required"),
         ({"hub": "http://a"}, "is no address"),
         ({"hub": "tcp://a"}, "needs a host and a port"),
         ({"hub": "ipc:///a", "mode": "both"}, "queue.options.mode"),

@@ -11,11 +11,11 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from faasd_py.api import QueueBroken, QueueSettings, QueueUnavailable
+from faasd_py.api import QueueBroken, QueueSettings, QueueUnavailable, read_secret
 from faasd_py_jetstream.api import NO_STORAGE, Api, ApiError
 from faasd_py_jetstream.names import Names, bucket, store
 from faasd_py_jetstream.publisher import Publisher
-from faasd_py_jetstream.settings import Options, secret, tls_context
+from faasd_py_jetstream.settings import WHERE, Options, tls_context
 from faasd_py_natsclient import AuthRefused, BadServer, Client, Closed, ConnectFailed, connect
 
 log: Final = logging.getLogger("faasd_py_jetstream")
@@ -57,7 +57,8 @@ async def open_ground(
     try:
         async with connect(
             options.servers, name="faasd-py", user=options.user,
-            password=secret(options.password_file, "password_file"), token=secret(options.token_file, "token_file"),
+            password=read_secret(options.password_file, f"{WHERE}.password_file"),
+            token=read_secret(options.token_file, f"{WHERE}.token_file"),
             tls=tls_context(options), tls_first=options.tls_first, reconnect_wait=0.25, ping_interval=5.0, max_pending=32 << 20,
         ) as client:  # fmt: skip
             ground = Ground(

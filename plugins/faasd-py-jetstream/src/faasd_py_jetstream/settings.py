@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from faasd_py.api import ConfigError, Duration, Size, parse_duration, parse_size
+from faasd_py.api import ConfigError, Duration, convert_options
 from faasd_py_jetstream.names import NAME
+from faasd_py_natsclient import UnusableCertificate, client_context
 
 WHERE: Final = "queue.options"
 
@@ -57,32 +57,9 @@ def read_options(given: Mapping[str, Any]) -> Options:
     Raises:
         ConfigError: naming the key.
     """
-    try:
-        options = msgspec.convert(dict(given), Options, dec_hook=_decode)
-    except msgspec.ValidationError as error:
-        raise ConfigError(_explain(str(error))) from None
+    options = convert_options(given, Options, WHERE)
     _check(options)
     return options
-
-
-def _decode(wanted: type, value: Any) -> Any:
-    try:
-        if wanted is Duration:
-            return parse_duration(value)
-        if wanted is Size:
-            return parse_size(value)
-    except (ValueError, TypeError) as error:
-        raise ValueError(str(error)) from error
-    raise NotImplementedError(wanted)
-
-
-def _explain(text: str) -> str:
-    """Msgspec's message with the key in front."""
-    words, _, path = text.partition(" - at `$")
-    key = path.rstrip("`")
-    if words.startswith("Object contains unknown field"):
-        return f"{WHERE}.{words.split('`')[1]}: the jetstream backend knows no such setting"
-    return f"{WHERE}{key}: {words[:1].lower()}{words[1:]}"
 
 
 def _check(options: Options) -> None:
@@ -101,41 +78,13 @@ def _check(options: Options) -> None:
         raise ConfigError(f"{WHERE}.password_file: a user and a password file come together")
 
 
-def secret(path: str | None, key: str) -> str | None:
-    """The secret in a file.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    if path is None:
-        return None
-    try:
-        return Path(path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{WHERE}.{key}: cannot read {path}: {error}") from None
-
-
 def tls_context(options: Options) -> ssl.SSLContext | None:
     """How to speak TLS; None: not unless an address says so.
 
     Raises:
         ConfigError: a file cannot be used.
     """
-    if options.tls_ca is None and options.tls_certificate is None:
-        return None
-    context = _trusting(options.tls_ca)
-    if options.tls_certificate is not None:
-        try:
-            context.load_cert_chain(options.tls_certificate, options.tls_key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"{WHERE}.tls_certificate: cannot use {options.tls_certificate}: {error}"
-            ) from None
-    return context
-
-
-def _trusting(authority: str | None) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=authority)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{WHERE}.tls_ca: cannot use {authority}: {error}") from None
+        return client_context(options.tls_ca, options.tls_certificate, options.tls_key)
+    except UnusableCertificate as error:
+        raise ConfigError(f"{WHERE}.tls_{error}") from None

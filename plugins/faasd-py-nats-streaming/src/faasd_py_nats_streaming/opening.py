@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from faasd_py.api import ConfigError, QueueBroken, QueueSite, Spool, tasks_beside
+from faasd_py.api import ConfigError, QueueBroken, QueueSite, Spool, read_secret, tasks_beside
 from faasd_py_nats_streaming import settings
 from faasd_py_nats_streaming.bodies import Bodies
 from faasd_py_nats_streaming.books import Books
@@ -65,8 +65,8 @@ async def _connected(options: Options) -> AsyncIterator[Client]:
     try:
         async with connect(
             options.servers, name=options.client_id, user=options.user,
-            password=settings.secret(options.password_file, "password_file"),
-            token=settings.secret(options.token_file, "token_file"), tls=settings.tls_context(options),
+            password=read_secret(options.password_file, f"{settings.WHERE}.password_file"),
+            token=read_secret(options.token_file, f"{settings.WHERE}.token_file"), tls=settings.tls_context(options),
             reconnect_wait=options.reconnect_wait, connect_timeout=max(options.connect_timeout, 1.0),
             max_pending=MAX_PENDING, wait_first=True,
         ) as nats:  # fmt: skip

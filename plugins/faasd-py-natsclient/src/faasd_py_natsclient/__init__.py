@@ -16,11 +16,13 @@ from faasd_py_natsclient.errors import (
     PayloadTooLarge,
     PermissionDenied,
     RequestTimeout,
+    UnusableCertificate,
 )
 from faasd_py_natsclient.info import ServerInfo
 from faasd_py_natsclient.mailbox import Mailbox
 from faasd_py_natsclient.message import Message
 from faasd_py_natsclient.subscription import Subscription
+from faasd_py_natsclient.tls import client_context
 
 __all__ = [
     "AuthRefused",
@@ -41,5 +43,7 @@ __all__ = [
     "RequestTimeout",
     "ServerInfo",
     "Subscription",
+    "UnusableCertificate",
+    "client_context",
     "connect",
 ]

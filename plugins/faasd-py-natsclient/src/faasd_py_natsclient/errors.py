@@ -2,7 +2,7 @@
 
 The connection: Disconnected now and perhaps back soon, Closed for good; ConnectFailed and AuthRefused on the way to one.
 The other side: NoResponders, PermissionDenied, RequestTimeout, BufferFull.
-The caller: BadSubject, BadHeader, PayloadTooLarge, BadServer, which are ValueErrors as well.
+The caller: BadSubject, BadHeader, PayloadTooLarge, BadServer, UnusableCertificate, which are ValueErrors as well.
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ class BadHeader(NatsError, ValueError):
 
 class PayloadTooLarge(NatsError, ValueError):
     """More than the server takes in one message."""
+
+
+class UnusableCertificate(NatsError, ValueError):
+    """A file for TLS that cannot be used; the text begins with which: `ca` or `certificate`."""
 
 
 class BadServer(NatsError, ValueError):

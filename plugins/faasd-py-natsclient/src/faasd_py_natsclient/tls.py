@@ -5,7 +5,27 @@ from __future__ import annotations
 import contextlib
 import ssl
 
+from faasd_py_natsclient.errors import UnusableCertificate
 from faasd_py_natsclient.wire import LARGE, TURN, Wire
+
+
+def client_context(ca: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext | None:
+    """Whom to trust (None: as the system does) and who we are, from PEM files; None without any: TLS if the address says so.
+
+    Raises:
+        UnusableCertificate: a file cannot be read, or is none.
+    """
+    if ca is None and certificate is None:
+        return None
+    named, path = "ca", ca
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if certificate is not None:
+            named, path = "certificate", certificate
+            context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise UnusableCertificate(f"{named}: cannot use {path}: {error}") from None
+    return context
 
 
 class TlsWire:

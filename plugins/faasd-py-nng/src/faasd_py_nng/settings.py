@@ -6,13 +6,13 @@ import ipaddress
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from faasd_py.api import ConfigError, Duration, Size, parse_duration, parse_size
+from faasd_py.api import ConfigError, Duration, Size, convert_options
 from faasd_py_nng.nng import Certificates, check_certificates
 
 HUB: Final = "services.nng-hub"
@@ -20,7 +20,6 @@ SPOKE: Final = "queue.options"
 SCHEMES: Final = ("ipc", "tcp", "tls+tcp")
 SHORTEST_KEY: Final = 16
 """Bytes. A key is a secret, not a word."""
-T = TypeVar("T")
 
 
 class HubOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +74,7 @@ def read_hub_options(given: Mapping[str, Any]) -> HubOptions:
     Raises:
         ConfigError: naming the key.
     """
-    options = _read(given, HubOptions, HUB)
+    options = convert_options(given, HubOptions, HUB)
     if not options.listen:
         raise ConfigError(f"{HUB}.listen: expected at least one address like 'ipc:///run/faasd-py/hub'")
     for address in options.listen:
@@ -93,7 +92,7 @@ def read_spoke_options(given: Mapping[str, Any]) -> SpokeOptions:
     Raises:
         ConfigError: naming the key.
     """
-    options = _read(given, SpokeOptions, SPOKE)
+    options = convert_options(given, SpokeOptions, SPOKE)
     _check_address(options.hub, f"{SPOKE}.hub")
     if options.hub.startswith("tls+tcp:") and options.tls_ca is None:
         raise ConfigError(
@@ -104,35 +103,6 @@ def read_spoke_options(given: Mapping[str, Any]) -> SpokeOptions:
         if getattr(options, key) <= 0:
             raise ConfigError(f"{SPOKE}.{key}: expected more than nothing")
     return options
-
-
-def _read(given: Mapping[str, Any], kind: type[T], where: str) -> T:
-    try:
-        return msgspec.convert(dict(given), kind, dec_hook=_decode)
-    except msgspec.ValidationError as error:
-        raise ConfigError(_explain(str(error), where)) from None
-
-
-def _decode(wanted: type, value: Any) -> Any:
-    try:
-        if wanted is Duration:
-            return parse_duration(value)
-        if wanted is Size:
-            return parse_size(value)
-    except (ValueError, TypeError) as error:
-        raise ValueError(str(error)) from error
-    raise NotImplementedError(wanted)
-
-
-def _explain(text: str, where: str) -> str:
-    """What msgspec says, with the key in front."""
-    words, _, path = text.partition(" - at `$")
-    key = path.rstrip("`")
-    if words.startswith("Object contains unknown field"):
-        return f"{where}.{words.split('`')[1]}: there is no such setting"
-    if words.startswith("Object missing required field"):
-        return f"{where}.{words.split('`')[1]}: it must be given"
-    return f"{where}{key}: {words[:1].lower()}{words[1:]}"
 
 
 def _check_address(address: str, where: str) -> None:

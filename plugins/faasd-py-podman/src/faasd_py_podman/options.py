@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from faasd_py.api import ConfigError, Size, parse_size
+from faasd_py.api import ConfigError, Size, convert_options
 
 PLACE: Final = "runtimes.podman"
 _CAPABILITY: Final = re.compile(r"(?:CAP_)?[A-Z][A-Z_]*")
@@ -50,7 +50,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     insecure_registries: list[str] = msgspec.field(default_factory=list)
     """Registries without TLS, or whose certificate is not looked at: `HOST:PORT`."""
     capabilities: list[str] = msgspec.field(default_factory=list)
-    tmp_size: str | int = "64MiB"
+    tmp_size: Size = Size(64 << 20)
     """Of the /tmp of a function whose root is read-only."""
     functions: dict[str, FunctionOptions] = msgspec.field(default_factory=dict)
 
@@ -70,11 +70,7 @@ def read_options(given: Mapping[str, Any]) -> Options:
     Raises:
         ConfigError: naming the key.
     """
-    try:
-        options = msgspec.convert(dict(given), Options)
-    except msgspec.ValidationError as error:
-        raise ConfigError(_explain(str(error))) from None
-    options = msgspec.structs.replace(options, tmp_size=_size(options.tmp_size))
+    options = convert_options(given, Options, PLACE)
     if not options.command or not options.command[0].strip():
         raise ConfigError(f'{PLACE}.command: expected the program and its options, like ["podman"]')
     if options.socket is not None and not options.socket.startswith("/"):
@@ -97,17 +93,3 @@ def _check(place: str, network: str | None, capabilities: list[str] | None) -> N
             raise ConfigError(
                 f"{place}.capabilities[{index}]: expected a word like NET_BIND_SERVICE, got {capability!r}"
             )
-
-
-def _size(value: str | int) -> Size:
-    try:
-        return parse_size(value)
-    except ValueError as error:
-        raise ConfigError(f"{PLACE}.tmp_size: {error}") from None
-
-
-def _explain(text: str) -> str:
-    """The sentence of msgspec's with the place in front: `Expected `str`, got `int` - at `$.socket``."""
-    what, _, where = text.partition(" - at ")
-    path = where.strip("`").removeprefix("$")
-    return f"{PLACE}{path}: {what[:1].lower()}{what[1:]}"
