@@ -69,7 +69,7 @@ def test_a_wrong_option_names_its_place(plugin):
         file.write("[queue.options]\nfil = 'x'\n")
     checked = run(plugin, "-m", "faasd_py", "plugins", "check")
     assert checked.returncode == 2
-    assert checked.stderr == "faasd-py: queue.options: Object contains unknown field `fil`\n"
+    assert checked.stderr == "faasd-py: queue.options.fil: there is no such setting (is file meant?)\n"
 
 
 def test_the_example_is_typed(plugin):
