@@ -266,7 +266,7 @@ def _plugins(verbs: Any) -> None:
         "check",
         "try the configured queue backend",
         "Load the plug-ins that the configuration names, open its queue backend with its options in a place of its own, "
-        "and send one call down the whole road: put, lease, start, settle. A backend with a broker talks to that broker, in "
+        "and take one call through its life cycle: put, lease, start, settle. A backend with a broker talks to that broker, in "
         "a lane of its own (faasd-py-check). Prints how long it took, or what went wrong (exit status 1).",
         json=True,
         run="plugins_check",

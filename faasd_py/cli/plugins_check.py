@@ -1,4 +1,4 @@
-"""`faasd-py plugins check`: one call down the whole road of the configured backend."""
+"""`faasd-py plugins check`: the life cycle of one call, on the configured backend."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from faasd_py.queue.contract import Queue
 
 LANE: Final = "faasd-py-check"
 PATIENCE: Final = 20.0
-"""Seconds for the whole road."""
+"""Seconds for the whole life cycle."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The rooms side by side: they serve until somebody says stop, then the road of a call is emptied in its own order.
+"""The rooms side by side: they serve until somebody says stop, then they end in the order in which a call passes them.
 
 Stop: the doors close → running requests end → workers finish, or hand back their leases when the grace is over → the
 queue is flushed → functions stop. A second signal ends the waiting at once; nothing that was answered 202 is lost.

@@ -1,6 +1,6 @@
 """What a queue promises, whatever stores it. `faasd_py.testing.QueueConformance` is this page as tests.
 
-The road of a call through a queue, in the order a worker walks it:
+The life cycle of a call through a queue, in the order a worker walks it:
 
     put ─▶ (next_lane ─▶) wait_ready ─▶ lease_nowait ─▶ start ─▶ … the attempt … ─▶ settle
 

@@ -1,4 +1,4 @@
-"""Large bodies in files: `Spool` is where they arrive, `Shelf` is where a store keeps those it has taken over.
+"""Large bodies in files: `Spool` is where they arrive, `BodyStore` is where a store keeps those it has taken over.
 
 A file is complete and on stable storage before anybody refers to it, and removed after nobody does; what a crash
 leaves in between is swept when the store opens.
@@ -137,7 +137,7 @@ class Spool:
         return sum(unlink(path) for path in _files(self._directory) if str(path) not in keep)
 
 
-class Shelf:
+class BodyStore:
     """The bodies a store keeps: one file a call, named by the call's key. Blocks: for the store's own thread."""
 
     def __init__(self, directory: Path) -> None:

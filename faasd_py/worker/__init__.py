@@ -1,1 +1,1 @@
-"""A pair of hands: lease, attempt, verdict, settle; lane by lane."""
+"""The workers: lease, attempt, verdict, settle; lane by lane."""

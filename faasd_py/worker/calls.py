@@ -54,7 +54,7 @@ class Functions(Protocol):
         ...
 
 
-class Bench(msgspec.Struct, kw_only=True):
+class CallContext(msgspec.Struct, kw_only=True):
     """What the lanes of all functions share; settings are replaced in place when they change."""
 
     queue: Queue
@@ -74,15 +74,15 @@ class Bench(msgspec.Struct, kw_only=True):
 class Calls:
     """A `Work`: the calls of the function that `label` names."""
 
-    def __init__(self, label: str, bench: Bench) -> None:
+    def __init__(self, label: str, context: CallContext) -> None:
         self.label = label
-        self._bench = bench
+        self._context = context
         name, namespace = names.split(label)
-        self._caller_name = name if namespace == bench.registry.namespace else label
+        self._caller_name = name if namespace == context.registry.namespace else label
 
     @property
     def _function(self) -> Function | None:
-        return self._bench.registry.lane(self.label)
+        return self._context.registry.lane(self.label)
 
     @property
     def ordered(self) -> bool:
@@ -92,12 +92,12 @@ class Calls:
 
     def limit(self) -> int:
         """See Work: 1 when ordered, the function's own max_inflight when it has one, else the house's."""
-        bench = self._bench
-        function = bench.registry.lane(self.label)
+        context = self._context
+        function = context.registry.lane(self.label)
         if function is None:
-            return bench.settings.function_max_inflight
+            return context.settings.function_max_inflight
         settings = function.settings
-        return 1 if settings.ordered else settings.max_inflight or bench.settings.function_max_inflight
+        return 1 if settings.ordered else settings.max_inflight or context.settings.function_max_inflight
 
     def policy(self) -> RetryPolicy:
         """The function's retry policy in force."""
@@ -113,7 +113,7 @@ class Calls:
         if outcome.status < 400:
             return DONE
         lease = run.lease
-        return verdicts.judge(self.policy(), lease.call, lease.attempt, outcome, now, self._bench.roll())
+        return verdicts.judge(self.policy(), lease.call, lease.attempt, outcome, now, self._context.roll())
 
     async def attempt(self, run: Run) -> Outcome:
         """See Work: a function that is not there answers 404, and is tried again."""
@@ -124,7 +124,7 @@ class Calls:
             return _platform(run, 404, f"function {self.label} is not there", "proxy")
         reply = run.reply = self._collector(run.lease.call)
         self._set_deadline(run, function)
-        if self._bench.events:
+        if self._context.events:
             self._tell_start(run)
         function.meter.begin()
         outcome: Outcome | None = None
@@ -145,16 +145,18 @@ class Calls:
         return outcome
 
     def _collector(self, call: Call) -> Collector:
-        bench = self._bench
+        context = self._context
         wanted = call.callback_url is not None or call.failure_url is not None
-        return Collector(bench.queue_settings.max_result, bench.spool if wanted else None, bench.max_answer)
+        return Collector(
+            context.queue_settings.max_result, context.spool if wanted else None, context.max_answer
+        )
 
     def _set_deadline(self, run: Run, function: Function) -> None:
         limit = function.settings.exec_timeout
         timeout = run.lease.call.timeout or limit
         if timeout:
             run.deadline = run.begun + min(timeout, limit or timeout)
-            self._bench.watch.arm(run.deadline)
+            self._context.watch.arm(run.deadline)
 
     async def _cut(self, run: Run, function: Function, reply: Collector) -> None:
         """The attempt was cancelled: count it, and drop what has come of its answer."""
@@ -178,7 +180,7 @@ class Calls:
             lines,
             None if spooled else body,  # type: ignore[arg-type]
             length,
-            self._bench.spool.reader(body) if isinstance(body, Spooled) else None,
+            self._context.spool.reader(body) if isinstance(body, Spooled) else None,
             call_id,
         )
 
@@ -186,7 +188,7 @@ class Calls:
         """See Work: the function's own way of saying that it was too slow, or why the call was buried."""
         if verdict is not None:
             outcome = _platform(run, verdicts.STATUSES[verdict.reason], "", "queue")
-            return msgspec.structs.replace(outcome, started_at=self._bench.clock(), duration=0.0)
+            return msgspec.structs.replace(outcome, started_at=self._context.clock(), duration=0.0)
         assert run.function is not None  # noqa: S101 - whoever has a deadline has a function
         status, headers, body = run.function.timeout_answer
         return Outcome(
@@ -201,18 +203,18 @@ class Calls:
 
     async def settle(self, run: Run, verdict: Verdict, outcome: Outcome | None) -> None:
         """See Work."""
-        bench, callback = self._bench, None
+        context, callback = self._context, None
         if outcome is not None and verdict.move in _ENDS and _url(run.lease.call, verdict, outcome):
             callback = await self._callback(run, verdict, outcome)
         elif run.reply is not None and run.reply.spooling:
             await run.reply.close()
         try:
-            await bench.queue.settle(run.lease, verdict, outcome, callback)
+            await context.queue.settle(run.lease, verdict, outcome, callback)
             if callback is not None:
-                bench.metrics.flow.put(callback.lane)
+                context.metrics.flow.put(callback.lane)
         except BaseException:
             if callback is not None and isinstance(callback.body, Spooled):
-                await bench.spool.remove(callback.body)
+                await context.spool.remove(callback.body)
             raise
         self._count(run, verdict, outcome)
 
@@ -236,24 +238,24 @@ class Calls:
         )
         url = _url(lease.call, verdict, outcome)
         try:
-            return build(url, finished, now=self._bench.clock())
+            return build(url, finished, now=self._context.clock())
         except BadOption as error:
             log.error("call %s ends without its callback: %s", lease.id, error)  # noqa: TRY400 - one sentence
             if isinstance(whole, Spooled):
-                await self._bench.spool.remove(whole)
+                await self._context.spool.remove(whole)
             return None
 
     def _count(self, run: Run, verdict: Verdict, outcome: Outcome | None) -> None:
-        bench, lease = self._bench, run.lease
+        context, lease = self._context, run.lease
         if outcome is not None and run.started_at:
-            bench.metrics.attempts(self.label, outcome.status)
+            context.metrics.attempts(self.label, outcome.status)
         if verdict.move not in _GOES_ON:
-            bench.metrics.flow.over(self.label)
+            context.metrics.flow.over(self.label)
         if verdict.move is Move.BURY:
-            bench.metrics.dead(self.label, verdict.reason)
+            context.metrics.dead(self.label, verdict.reason)
             log.warning("call %s of %s is dead: %s", lease.id, self.label, verdict.reason)
-        if bench.events:
-            bench.events.emit(
+        if context.events:
+            context.events.emit(
                 _WORDS[verdict.move],
                 id=lease.id,
                 call_id=lease.call_id,
@@ -266,7 +268,7 @@ class Calls:
 
     def _tell_start(self, run: Run) -> None:
         lease = run.lease
-        self._bench.events.emit(
+        self._context.events.emit(
             "call.started", id=lease.id, call_id=lease.call_id, function=self.label, attempt=lease.attempt
         )
 

@@ -40,7 +40,7 @@ class Delivers(Protocol):
         ...
 
 
-class Satchel(msgspec.Struct, kw_only=True):
+class DeliveryContext(msgspec.Struct, kw_only=True):
     """What the lanes of all receivers share; settings are replaced in place when they change."""
 
     queue: Queue
@@ -56,17 +56,17 @@ class Deliveries:
 
     ordered = False
 
-    def __init__(self, lane: str, satchel: Satchel) -> None:
+    def __init__(self, lane: str, context: DeliveryContext) -> None:
         self.lane = lane
-        self._satchel = satchel
+        self._context = context
 
     def limit(self) -> int:
         """See Work."""
-        return self._satchel.settings.max_inflight
+        return self._context.settings.max_inflight
 
     def forbid(self, lease: Lease, now: float) -> Verdict | None:  # noqa: ARG002 - Work's shape
         """See Work: a callback does not expire, and a crash is no reason not to send it again."""
-        if lease.attempt > len(self._satchel.settings.schedule) + 1:
+        if lease.attempt > len(self._context.settings.schedule) + 1:
             return Verdict(move=Move.BURY, reason=verdicts.CALLBACK)
         return None
 
@@ -75,7 +75,7 @@ class Deliveries:
         run.begun = trio.current_time()
         run.invoking = True
         try:
-            return await self._satchel.messenger.deliver(run.lease.call, run.lease.id)
+            return await self._context.messenger.deliver(run.lease.call, run.lease.id)
         except Exception:
             log.exception("callback %s failed", run.lease.id)
             return self.without_answer(run, None)
@@ -88,26 +88,26 @@ class Deliveries:
 
     def judge(self, run: Run, outcome: Outcome, now: float) -> Verdict:
         """See Work."""
-        satchel = self._satchel
+        context = self._context
         return verdicts.judge_delivery(
-            satchel.settings.schedule, run.lease.attempt, outcome, now, satchel.roll()
+            context.settings.schedule, run.lease.attempt, outcome, now, context.roll()
         )
 
     async def settle(self, run: Run, verdict: Verdict, outcome: Outcome | None) -> None:
         """See Work."""
-        satchel, lease = self._satchel, run.lease
-        await satchel.queue.settle(lease, verdict, outcome, None)
+        context, lease = self._context, run.lease
+        await context.queue.settle(lease, verdict, outcome, None)
         if verdict.move is not Move.RETRY and verdict.move is not Move.RELEASE:
-            satchel.metrics.flow.over(self.lane)
+            context.metrics.flow.over(self.lane)
         word = _WORDS.get(verdict.move)
         if word is None:
             return
-        satchel.metrics.callback(word)
+        context.metrics.callback(word)
         if verdict.move is Move.BURY:
             why = outcome.body.decode() if outcome is not None and isinstance(outcome.body, bytes) else ""
             log.warning("callback %s to %s is dead: %s %s", lease.id, self.lane, verdict.reason, why)
-        if satchel.events:
-            satchel.events.emit(
+        if context.events:
+            context.events.emit(
                 _EVENTS[word],
                 id=lease.id,
                 origin=lease.call.origin,

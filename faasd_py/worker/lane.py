@@ -8,28 +8,16 @@ goes on with the next call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
-from faasd_py.worker.nap import Nap
 from faasd_py.worker.slots import Slots
 from faasd_py.worker.window import Window
 from faasd_py.worker.work import Work
 
-
-class Worker(Protocol):
-    """One who works for a lane (`hand.Hand`)."""
-
-    nap: Nap
-
-    def dismiss(self) -> None:
-        """Stop waiting, and leave."""
-        ...
-
-    def grant(self, slots: Slots[Worker]) -> None:
-        """It waited for a slot of these, and has one now."""
-        ...
+if TYPE_CHECKING:
+    from faasd_py.worker.worker import Worker
 
 
 def deal(slots: Slots[Worker], woken: list[Worker]) -> None:
@@ -129,7 +117,7 @@ class Lane:
         if self.idle:
             self.leader = self.idle.pop()
             self.surplus = min(self.surplus, len(self.idle))
-            self.leader.nap.wake()
+            self.leader.parker.unpark()
         else:
             self.leader = self._hire(self)
             self.surplus = 0

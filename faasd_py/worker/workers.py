@@ -21,16 +21,16 @@ from faasd_py.observe.events import Events
 from faasd_py.observe.metrics import Metrics
 from faasd_py.queue.contract import Queue
 from faasd_py.queue.spool import Spool
-from faasd_py.worker.calls import Bench, Calls, Functions
-from faasd_py.worker.deliveries import Deliveries, Delivers, Satchel
-from faasd_py.worker.hand import Hand
-from faasd_py.worker.lane import Lane, Worker, deal
+from faasd_py.worker.calls import CallContext, Calls, Functions
+from faasd_py.worker.deliveries import Deliveries, Delivers, DeliveryContext
+from faasd_py.worker.lane import Lane, deal
 from faasd_py.worker.paused import Paused
 from faasd_py.worker.pools import Pools
 from faasd_py.worker.run import Run
 from faasd_py.worker.slots import Slots
 from faasd_py.worker.watch import Watch
 from faasd_py.worker.work import Work
+from faasd_py.worker.worker import Worker
 
 log: Final = logging.getLogger("faasd_py.worker")
 TICK: Final = 15.0
@@ -81,11 +81,11 @@ class Workers:
         self._clock = clock
         self._running: set[Run] = set()
         self._watch = Watch(self._running)
-        self._bench = Bench(
+        self._call_context = CallContext(
             queue=queue, registry=registry, spool=spool, metrics=metrics, events=events, settings=settings,
             queue_settings=queue_settings, watch=self._watch, clock=clock, roll=roll, max_answer=max_answer,
         )  # fmt: skip
-        self._satchel = Satchel(
+        self._delivery_context = DeliveryContext(
             queue=queue, messenger=messenger, metrics=metrics, events=events, settings=callback_settings, roll=roll
         )  # fmt: skip
         self._pools: Pools[Worker] = Pools(settings.max_inflight, _groups(settings))
@@ -168,12 +168,12 @@ class Workers:
         queue_settings: QueueSettings | None = None,
     ) -> None:
         """Apply new settings at once, and the functions' own as the registry has them now."""
-        self._bench.settings = settings
+        self._call_context.settings = settings
         if queue_settings is not None:
-            self._bench.queue_settings = queue_settings
+            self._call_context.queue_settings = queue_settings
         if callback_settings is not None:
-            self._satchel.settings = callback_settings
-        deliveries = self._satchel.settings.max_inflight * RECEIVERS
+            self._delivery_context.settings = callback_settings
+        deliveries = self._delivery_context.settings.max_inflight * RECEIVERS
         for slots, woken in self._pools.resize(settings.max_inflight, _groups(settings)):
             deal(slots, woken)
         deal(self._delivery_slots, self._delivery_slots.resize(deliveries))
@@ -189,7 +189,7 @@ class Workers:
     def _slots_of(self, name: str) -> Slots[Worker]:
         if is_callback(name):
             return self._delivery_slots
-        function = self._bench.registry.lane(name)
+        function = self._call_context.registry.lane(name)
         return self._pools.of(DEFAULT_QUEUE if function is None else queue_of(function.settings.annotations))
 
     async def _run_helpers(self) -> None:
@@ -215,7 +215,7 @@ class Workers:
 
     def _claimed(self, name: str) -> bool:
         """Every claim is asked: those that do not take the lane over learn of it."""
-        ours = is_callback(name) or self._bench.registry.lane(name) is not None
+        ours = is_callback(name) or self._call_context.registry.lane(name) is not None
         answers = [claim(name, ours) for claim in self._claims]
         return any(answers)
 
@@ -232,12 +232,12 @@ class Workers:
         return await self.paused.remove(name, self._go_on)
 
     def _halt(self, name: str) -> None:
-        self._bench.events.emit("lane.paused", function=name)
+        self._call_context.events.emit("lane.paused", function=name)
         if lane := self._lanes.get(name):
             lane.close()
 
     def _go_on(self, name: str) -> None:
-        self._bench.events.emit("lane.resumed", function=name)
+        self._call_context.events.emit("lane.resumed", function=name)
         lane = self._lanes.get(name)
         if name in self._held:
             self._held.remove(name)
@@ -255,21 +255,21 @@ class Workers:
         if self._claims and self._claimed(name):
             return
         if is_callback(name):
-            work: Work = Deliveries(name, self._satchel)
+            work: Work = Deliveries(name, self._delivery_context)
         else:
-            work = Calls(name, self._bench)
+            work = Calls(name, self._call_context)
         lane = Lane(name, work, self._slots_of(name), self._hire)
         self._lanes[name] = lane
         lane.promote()
         if self._draining:
             lane.close()
 
-    def _hire(self, lane: Lane) -> Hand:
+    def _hire(self, lane: Lane) -> Worker:
         assert self._nursery is not None  # noqa: S101 - only what runs hires
-        hand = Hand(lane, self._queue, self._running, self._clock, self._left)
-        lane.workers.add(hand)
-        self._nursery.start_soon(hand.run, name=f"worker of {lane.name}")
-        return hand
+        worker = Worker(lane, self._queue, self._running, self._clock, self._left)
+        lane.workers.add(worker)
+        self._nursery.start_soon(worker.run, name=f"worker of {lane.name}")
+        return worker
 
     def _left(self, lane: Lane) -> None:
         """A worker has ended; the last one of a lane that closes takes the lane with it."""
@@ -293,7 +293,7 @@ class Workers:
                 else:
                     lane.shrink()
             seen = {lane.name: lane.leases for lane in self._lanes.values()}
-            self._bench.metrics.flow.tick(self._clock())
+            self._call_context.metrics.flow.tick(self._clock())
             self.refresh()
             self._messenger.tidy()
 

@@ -35,7 +35,7 @@ def wheel(tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "memory"])
-def test_check_sends_one_call_down_the_whole_road(cli, config, backend):
+def test_check_takes_one_call_through_its_life_cycle(cli, config, backend):
     """The steps are named with the time each took; the state directory is not touched."""
     config.write_text(config.read_text() + f'[queue]\nbackend = "{backend}"\n')
     assert cli("plugins", "check").out.startswith(f"OK: {backend} (plug-in {backend}): opened ")

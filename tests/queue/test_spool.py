@@ -11,7 +11,7 @@ import trio
 
 from faasd_py.core.call import Spooled
 from faasd_py.core.errors import QueueUnavailable
-from faasd_py.queue.spool import PIECE, Shelf, Spool
+from faasd_py.queue.spool import PIECE, BodyStore, Spool
 
 
 @pytest.fixture
@@ -118,33 +118,33 @@ async def test_the_sweep_removes_all_but_the_known(spool, tmp_path):
     assert Spool(tmp_path / "no").sweep() == 0
 
 
-def test_a_shelf_takes_over_and_gives_back(tmp_path):
+def test_a_body_store_takes_over_and_gives_back(tmp_path):
     """The file moves; undone, it is where its owner put it."""
     upload = tmp_path / "upload"
     upload.write_bytes(b"body")
-    shelf = Shelf(tmp_path / "bodies")
+    body_store = BodyStore(tmp_path / "bodies")
     body = Spooled(path=str(upload), size=4)
-    kept = shelf.take(body, 77)
+    kept = body_store.take(body, 77)
     assert not upload.exists()
     assert Path(kept.path).read_bytes() == b"body"
-    assert list(shelf.present()) == [77]
-    shelf.sync()
-    shelf.give_back(body, 77)
+    assert list(body_store.present()) == [77]
+    body_store.sync()
+    body_store.give_back(body, 77)
     assert upload.exists()
-    shelf.remove(77)
-    assert list(shelf.present()) == []
+    body_store.remove(77)
+    assert list(body_store.present()) == []
 
 
 def test_taking_what_is_not_there_changes_nothing(tmp_path):
-    """OSError, and an empty shelf."""
-    shelf = Shelf(tmp_path / "bodies")
+    """OSError, and an empty body_store."""
+    body_store = BodyStore(tmp_path / "bodies")
     with pytest.raises(OSError, match="No such file"):
-        shelf.take(Spooled(path=str(tmp_path / "no"), size=1), 1)
-    assert list(shelf.present()) == []
+        body_store.take(Spooled(path=str(tmp_path / "no"), size=1), 1)
+    assert list(body_store.present()) == []
 
 
 def test_files_that_are_no_bodies_are_left_alone(tmp_path):
     """Only names that are keys count."""
-    shelf = Shelf(tmp_path / "bodies")
+    body_store = BodyStore(tmp_path / "bodies")
     (tmp_path / "bodies" / "README").write_bytes(b"")
-    assert list(shelf.present()) == []
+    assert list(body_store.present()) == []

@@ -9,7 +9,7 @@ from faasd_py.config import GroupSettings, WorkerSettings, parse
 from faasd_py.core.annotations import DEFAULT_QUEUE, QUEUE, queue_of
 from faasd_py.core.errors import ConfigError
 from faasd_py.worker.lane import Lane
-from faasd_py.worker.nap import Nap
+from faasd_py.worker.parker import Parker
 from faasd_py.worker.pools import Pools
 from faasd_py.worker.slots import Slots
 from tests.worker.fakes import takes
@@ -154,7 +154,7 @@ class Waiter:
     """A worker that waits for a slot."""
 
     def __init__(self) -> None:
-        self.nap = Nap()
+        self.parker = Parker()
         self.granted: list[Slots] = []
 
     def dismiss(self) -> None: ...

@@ -43,7 +43,7 @@ async def opened(backend: str, root, messenger=None, **settings):
             spool=Spool(root / "spool"), queue=queue, clock=time.time, limits={"max_result": 1000}, **settings
         )
         if messenger is not None:
-            house.workers._satchel.messenger = messenger
+            house.workers._delivery_context.messenger = messenger
         await nursery.start(house.workers.run)
         with trio.fail_after(20):
             yield house
@@ -76,7 +76,7 @@ async def ended(house, *accepted):
     return records
 
 
-async def test_the_road_of_a_call(backend, tmp_path):
+async def test_the_life_cycle_of_a_call(backend, tmp_path):
     """Put, run, done; result, status and attempts are on record."""
     async with opened(backend, tmp_path) as house:
         function = house.registry.add(answers(201, body=b"made"))

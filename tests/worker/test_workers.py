@@ -722,7 +722,7 @@ async def test_a_spooled_request(shop, tmp_path):
         await answers(200)(invocation, reply)
 
     function = house.registry.add(read)
-    async with house.workers._bench.spool.writer() as writer:
+    async with house.workers._call_context.spool.writer() as writer:
         await writer.write(b"y" * 600_000)
         body = await writer.commit()
     await house.queue.ended(house.put(body=body))

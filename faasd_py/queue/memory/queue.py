@@ -1,4 +1,4 @@
-"""The queue in memory: the road of a call, and what a person asks."""
+"""The queue in memory: the life cycle of a call, and what a person asks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from faasd_py.core.outcome import Outcome
 from faasd_py.queue import rank
 from faasd_py.queue.contract import Capabilities, Filter, QueueStats, Record
 from faasd_py.queue.memory.kept import Kept, record_of
-from faasd_py.queue.memory.road import Road
+from faasd_py.queue.memory.lease_queue import LeaseQueue
 
 CAPABILITIES: Final = Capabilities(
     durable=False,
@@ -32,7 +32,7 @@ _LOUDEST: Final = (State.LEASED, State.READY, State.DELAYED, State.DEAD)
 """What cancelling several calls reports, if any of them stood there."""
 
 
-class MemoryQueue(Road):
+class MemoryQueue(LeaseQueue):
     """Keeps `queue.contract.Queue`."""
 
     @property

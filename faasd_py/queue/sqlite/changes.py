@@ -12,7 +12,7 @@ from faasd_py.queue.sqlite.jobs import Ask
 from faasd_py.queue.sqlite.upkeep import LaneRef, remove
 
 if TYPE_CHECKING:
-    from faasd_py.queue.sqlite.road import Road
+    from faasd_py.queue.sqlite.lease_queue import LeaseQueue
     from faasd_py.queue.sqlite.store import Store
 
 _STANDS: Final = "SELECT key, lane, state, size, flags, ifnull(kept, 0) FROM calls WHERE key = ?"
@@ -29,13 +29,15 @@ _WAITING: Final = f"SELECT {rows.WAITING_COLUMNS} FROM calls WHERE calls.key = ?
 class Cancel(Ask):
     """Frozen calls that stand in one of some states are CANCELLED; `found` says how each stood."""
 
-    __slots__ = ("_frozen", "_fused", "_keep", "_moved", "_road", "_states", "found")
+    __slots__ = ("_frozen", "_fused", "_keep", "_moved", "_queue", "_states", "found")
 
-    def __init__(self, road: Road, frozen: Sequence[int], states: Container[State], keep: float) -> None:
+    def __init__(
+        self, queue: LeaseQueue, frozen: Sequence[int], states: Container[State], keep: float
+    ) -> None:
         super().__init__()
-        self._road = road
+        self._queue = queue
         self._frozen = frozen
-        self._fused = road.fused(frozen)
+        self._fused = queue.fused(frozen)
         self._states = states
         self._keep = keep
         self.found: dict[int, State] = {}
@@ -65,22 +67,22 @@ class Cancel(Ask):
     def land(self) -> None:
         """They are gone from the figures."""
         for _key, lane, seen, size in self._moved:
-            self._road.left(lane, seen, size)
-        self._road.thaw(self._frozen, {moved[0] for moved in self._moved})
+            self._queue.left(lane, seen, size)
+        self._queue.thaw(self._frozen, {moved[0] for moved in self._moved})
 
     def fail(self) -> None:
         """They stand where they stood."""
-        self._road.thaw(self._frozen)
+        self._queue.thaw(self._frozen)
 
 
 class Requeue(Ask):
     """DEAD calls are READY again, their attempts at zero; `found` says how each stood."""
 
-    __slots__ = ("_keys", "_moved", "_road", "found")
+    __slots__ = ("_keys", "_moved", "_queue", "found")
 
-    def __init__(self, road: Road, keys: Sequence[int]) -> None:
+    def __init__(self, queue: LeaseQueue, keys: Sequence[int]) -> None:
         super().__init__()
-        self._road = road
+        self._queue = queue
         self._keys = keys
         self.found: dict[int, State] = {}
 
@@ -102,7 +104,7 @@ class Requeue(Ask):
     ) -> None:
         lane = LaneRef(row[1])
         try:
-            read = rows.waiting(row, store.shelf)
+            read = rows.waiting(row, store.body_store)
         except rows.Damaged as error:
             store.quarantine(row, lane, str(error), State.DEAD)
             return
@@ -118,7 +120,7 @@ class Requeue(Ask):
 
     def land(self) -> None:
         """They are at hand, or in their place on record."""
-        self._road.revived(self._moved)
+        self._queue.revived(self._moved)
 
     @property
     def count(self) -> int:
@@ -129,13 +131,13 @@ class Requeue(Ask):
 class Purge(Ask):
     """Frozen calls are removed altogether."""
 
-    __slots__ = ("_frozen", "_fused", "_moved", "_road", "_state")
+    __slots__ = ("_frozen", "_fused", "_moved", "_queue", "_state")
 
-    def __init__(self, road: Road, frozen: Sequence[int], state: State | None) -> None:
+    def __init__(self, queue: LeaseQueue, frozen: Sequence[int], state: State | None) -> None:
         super().__init__()
-        self._road = road
+        self._queue = queue
         self._frozen = frozen
-        self._fused = road.fused(frozen)
+        self._fused = queue.fused(frozen)
         self._state = state
 
     def run(self, store: Store) -> None:
@@ -154,12 +156,12 @@ class Purge(Ask):
     def land(self) -> None:
         """They are gone from the figures."""
         for _key, lane, seen, size in self._moved:
-            self._road.left(lane, seen, size)
-        self._road.thaw(self._frozen, {moved[0] for moved in self._moved})
+            self._queue.left(lane, seen, size)
+        self._queue.thaw(self._frozen, {moved[0] for moved in self._moved})
 
     def fail(self) -> None:
         """They stand where they stood."""
-        self._road.thaw(self._frozen)
+        self._queue.thaw(self._frozen)
 
     @property
     def count(self) -> int:

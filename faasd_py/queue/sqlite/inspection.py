@@ -15,7 +15,7 @@ from faasd_py.core.lifecycle import State
 from faasd_py.core.outcome import Outcome
 from faasd_py.queue.contract import Record
 from faasd_py.queue.keys import Keys
-from faasd_py.queue.spool import Shelf
+from faasd_py.queue.spool import BodyStore
 from faasd_py.queue.sqlite import rows
 
 _RECORD: Final = (
@@ -35,10 +35,10 @@ class Picture(msgspec.Struct, frozen=True):
 class Reader:
     """Answers questions. Blocks: for one thread at a time."""
 
-    def __init__(self, path: Path, keys: Keys, shelf: Shelf) -> None:
+    def __init__(self, path: Path, keys: Keys, body_store: BodyStore) -> None:
         self._path = path
         self._keys = keys
-        self._shelf = shelf
+        self._body_store = body_store
         self._opened: apsw.Connection | None = None
 
     def _execute(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -137,7 +137,7 @@ class Reader:
             return None
         flags, head, body = found[0]
         try:
-            return rows.unpack(key, flags, head, body, self._shelf)
+            return rows.unpack(key, flags, head, body, self._body_store)
         except rows.Damaged:
             return None
 

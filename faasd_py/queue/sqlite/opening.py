@@ -16,7 +16,7 @@ from faasd_py.core.errors import QueueBroken
 from faasd_py.core.lifecycle import State
 from faasd_py.hookspecs import QueueSite
 from faasd_py.queue.keys import Keys
-from faasd_py.queue.spool import Shelf, Spool, sync_directory
+from faasd_py.queue.spool import BodyStore, Spool, sync_directory
 from faasd_py.queue.sqlite import schema
 from faasd_py.queue.sqlite.ballast import Ballast
 from faasd_py.queue.sqlite.refill import oldest
@@ -119,9 +119,9 @@ def _recover(
     with connection:
         connection.execute(_RECOVER)
         connection.execute("UPDATE lanes SET ready = ready + leased, leased = 0 WHERE leased")
-    shelf = Shelf(site.directory / "bodies")
-    _sweep(connection, shelf)
-    store = _store(connection, shelf, site.settings, clock)
+    body_store = BodyStore(site.directory / "bodies")
+    _sweep(connection, body_store)
+    store = _store(connection, body_store, site.settings, clock)
     store.figures.kept = _one(connection, "SELECT ifnull(sum(kept), 0) FROM lanes")
     found: list[Any] = connection.execute(
         "SELECT id, name, ready, delayed, dead, bytes FROM lanes WHERE ready OR delayed OR dead OR bytes"
@@ -132,23 +132,23 @@ def _recover(
 
 
 def _store(
-    connection: apsw.Connection, shelf: Shelf, settings: QueueSettings, clock: Callable[[], float]
+    connection: apsw.Connection, body_store: BodyStore, settings: QueueSettings, clock: Callable[[], float]
 ) -> Store:
     node = _one(connection, "SELECT value FROM meta WHERE name = 'node'")
     last = _one(
         connection, "SELECT max(value, ifnull((SELECT max(key) FROM calls), 0)) FROM meta WHERE name = 'last'"
     )
-    return Store(connection, shelf, Keys(node, last), clock, settings.idempotency_window)
+    return Store(connection, body_store, Keys(node, last), clock, settings.idempotency_window)
 
 
-def _sweep(connection: apsw.Connection, shelf: Shelf) -> None:
+def _sweep(connection: apsw.Connection, body_store: BodyStore) -> None:
     """Remove the files of bodies that nobody needs: the crash came between the commit and their removal."""
-    for key in shelf.present():
+    for key in body_store.present():
         row = connection.execute(
-            "SELECT state FROM calls WHERE key = ? AND flags & ?", (key, schema.SHELVED)
+            "SELECT state FROM calls WHERE key = ? AND flags & ?", (key, schema.SPOOLED)
         ).fetchone()
         if row is None or row[0] in {State.DONE, State.CANCELLED}:
-            shelf.remove(key)
+            body_store.remove(key)
 
 
 def _one(connection: apsw.Connection, statement: str) -> Any:

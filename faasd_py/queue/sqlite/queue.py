@@ -1,4 +1,4 @@
-"""The queue in one SQLite file: the road of a call, and what a person asks."""
+"""The queue in one SQLite file: the life cycle of a call, and what a person asks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from faasd_py.queue.sqlite.committer import Committer
 from faasd_py.queue.sqlite.inspection import Picture, Reader
 from faasd_py.queue.sqlite.jobs import Stop
 from faasd_py.queue.sqlite.lane import SqliteLane
+from faasd_py.queue.sqlite.lease_queue import LeaseQueue
 from faasd_py.queue.sqlite.opening import Opened
-from faasd_py.queue.sqlite.road import Road
 from faasd_py.queue.sqlite.upkeep import LaneRef, Upkeep
 
 CAPABILITIES: Final = Capabilities(
@@ -43,7 +43,7 @@ _CANCELLABLE: Final = frozenset({State.READY, State.DELAYED, State.DEAD})
 T = TypeVar("T")
 
 
-class SqliteQueue(Road):
+class SqliteQueue(LeaseQueue):
     """Keeps `queue.contract.Queue`."""
 
     def __init__(
@@ -54,13 +54,13 @@ class SqliteQueue(Road):
         super().__init__(
             settings,
             keys,
-            opened.store.shelf,
+            opened.store.body_store,
             committer,
             clock,
             self.upkeep.notice_due,
             self.upkeep.notice_surplus,
         )
-        self._reader = Reader(opened.path, keys, opened.store.shelf)
+        self._reader = Reader(opened.path, keys, opened.store.body_store)
         self._reading = trio.CapacityLimiter(1)
         self._quarantined = opened.quarantined
         for name, ready, delayed, dead, size, oldest in opened.lanes:

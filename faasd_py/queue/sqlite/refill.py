@@ -42,11 +42,11 @@ def oldest(execute: Callable[..., Any], lane: int, mark: tuple[int, int]) -> int
 class Refill(Ask):
     """At most `count` calls, and no more once they have `room` bytes together."""
 
-    __slots__ = ("_bad", "_count", "_found", "_lane", "_mark", "_oldest", "_road", "_room")
+    __slots__ = ("_bad", "_count", "_found", "_lane", "_mark", "_oldest", "_room", "_windows")
 
-    def __init__(self, road: Windows, lane: SqliteLane, count: int, room: int) -> None:
+    def __init__(self, windows: Windows, lane: SqliteLane, count: int, room: int) -> None:
         super().__init__()
-        self._road = road
+        self._windows = windows
         self._lane = lane
         self._count = count
         self._room = room
@@ -60,7 +60,7 @@ class Refill(Ask):
             seen += 1
             mark = row[2], row[0]
             try:
-                self._found.append(rows.waiting(row, store.shelf))
+                self._found.append(rows.waiting(row, store.body_store))
             except rows.Damaged as error:
                 damaged.append((row, str(error)))
                 continue
@@ -77,7 +77,7 @@ class Refill(Ask):
     def land(self) -> None:
         """The calls are at hand, the mark stands behind them."""
         self._lane.oldest_beyond = self._oldest
-        self._road.refilled(self._lane, self._mark, self._found, self._bad)
+        self._windows.refilled(self._lane, self._mark, self._found, self._bad)
 
     def fail(self) -> None:
         """Nothing was read: those who wait ask again."""

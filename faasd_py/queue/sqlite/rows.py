@@ -10,8 +10,8 @@ import msgspec
 
 from faasd_py.core.call import Body, Call, Spooled
 from faasd_py.core.outcome import Attempt, Outcome
-from faasd_py.queue.spool import Shelf
-from faasd_py.queue.sqlite.schema import APART, SHELVED
+from faasd_py.queue.spool import BodyStore
+from faasd_py.queue.sqlite.schema import APART, SPOOLED
 
 INLINE: Final = 1024
 HISTORY: Final = 20
@@ -59,11 +59,11 @@ def pack(call: Call) -> tuple[bytes, bytes | None, int]:
             return encode(call), None, 0
         return encode(msgspec.structs.replace(call, body=b"")), body, APART
     if isinstance(body, Spooled):
-        return encode(msgspec.structs.replace(call, body=Spooled(path="", size=body.size))), None, SHELVED
+        return encode(msgspec.structs.replace(call, body=Spooled(path="", size=body.size))), None, SPOOLED
     return pack(msgspec.structs.replace(call, body=bytes(body)))
 
 
-def unpack(key: int, flags: int, head: bytes, body: bytes | None, shelf: Shelf) -> Call:
+def unpack(key: int, flags: int, head: bytes, body: bytes | None, body_store: BodyStore) -> Call:
     """The call of a row.
 
     Raises:
@@ -74,8 +74,8 @@ def unpack(key: int, flags: int, head: bytes, body: bytes | None, shelf: Shelf) 
         if body is None:
             raise msgspec.DecodeError("the body is missing")
         return msgspec.structs.replace(call, body=body)
-    if flags & SHELVED:
-        return msgspec.structs.replace(call, body=_shelved(key, call.body, shelf))
+    if flags & SPOOLED:
+        return msgspec.structs.replace(call, body=_spooled(key, call.body, body_store))
     return call
 
 
@@ -88,13 +88,13 @@ def unpack_head(head: bytes) -> Call:
     return _decode_call(head)
 
 
-def _shelved(key: int, body: Body, shelf: Shelf) -> Spooled:
-    if not isinstance(body, Spooled) or not shelf.path(key).exists():
+def _spooled(key: int, body: Body, body_store: BodyStore) -> Spooled:
+    if not isinstance(body, Spooled) or not body_store.path(key).exists():
         raise msgspec.DecodeError("the file with the body is missing")
-    return Spooled(path=str(shelf.path(key)), size=body.size)
+    return Spooled(path=str(body_store.path(key)), size=body.size)
 
 
-def waiting(row: Sequence[Any], shelf: Shelf) -> Waiting:
+def waiting(row: Sequence[Any], body_store: BodyStore) -> Waiting:
     """A row of WAITING_COLUMNS.
 
     Raises:
@@ -103,7 +103,7 @@ def waiting(row: Sequence[Any], shelf: Shelf) -> Waiting:
     key, lane, rank, attempts, flags, size, kept, history, head, body = row
     if type(head) is not bytes or type(history) is not bytes:
         raise msgspec.DecodeError("the row is not what was written")
-    call = unpack(key, flags, head, body, shelf)
+    call = unpack(key, flags, head, body, body_store)
     return Waiting(key, lane, rank, attempts, flags, size, kept, history, call)
 
 

@@ -20,7 +20,7 @@ from faasd_py.core.lifecycle import State
 
 APPLICATION: Final = 0x46615079
 VERSION: Final = 1
-CRASHED, APART, SHELVED, ANSWER_APART = 1, 2, 4, 8
+CRASHED, APART, SPOOLED, ANSWER_APART = 1, 2, 4, 8
 """Bits of `flags`: the last attempt was interrupted; the body is in `bodies`; it is a file; the answer is in `answers`."""
 
 TABLES: Final = f"""

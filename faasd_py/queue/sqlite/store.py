@@ -15,11 +15,11 @@ from faasd_py.core.errors import IdempotencyConflict
 from faasd_py.core.lifecycle import Move, State, after
 from faasd_py.queue.contract import Accepted
 from faasd_py.queue.keys import Keys
-from faasd_py.queue.spool import Shelf
+from faasd_py.queue.spool import BodyStore
 from faasd_py.queue.sqlite.figures import Figures, Named
 from faasd_py.queue.sqlite.jobs import Ask, Put, Settle, Start
 from faasd_py.queue.sqlite.runway import lay_out
-from faasd_py.queue.sqlite.schema import ANSWER_APART, APART, SHELVED
+from faasd_py.queue.sqlite.schema import ANSWER_APART, APART, SPOOLED
 
 _PUT_VALUES: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT: Final = (
@@ -44,12 +44,17 @@ class Store:
     """The writing connection. Only the commit thread uses it once it is open."""
 
     def __init__(
-        self, connection: apsw.Connection, shelf: Shelf, keys: Keys, clock: Callable[[], float], window: float
+        self,
+        connection: apsw.Connection,
+        body_store: BodyStore,
+        keys: Keys,
+        clock: Callable[[], float],
+        window: float,
     ) -> None:
         self.connection = connection
         self.execute: Callable[..., Any] = connection.cursor().execute
         self._many: Callable[..., Any] = connection.cursor().executemany
-        self.shelf = shelf
+        self.body_store = body_store
         self.keys = keys
         self.clock = clock
         self.figures = Figures()
@@ -69,7 +74,7 @@ class Store:
             yield
             self.figures.write(self.execute)
             if self._moved:
-                self.shelf.sync()
+                self.body_store.sync()
             self.execute("COMMIT")
         except BaseException:
             self._undo()
@@ -83,14 +88,14 @@ class Store:
         self._unlink.clear()
         for put in self._moved:
             assert put.spooled is not None  # noqa: S101 - only such are moved
-            self.shelf.give_back(put.spooled, put.entry.key)
+            self.body_store.give_back(put.spooled, put.entry.key)
         self._moved.clear()
         if self.connection.in_transaction:
             self.execute("ROLLBACK")
 
     def _sweep_bodies(self) -> None:
         for key in self._unlink:
-            self.shelf.remove(key)
+            self.body_store.remove(key)
         self._unlink.clear()
 
     def put(self, puts: Sequence[Put]) -> None:
@@ -116,7 +121,7 @@ class Store:
         if put.body is not None:
             self.execute("INSERT INTO bodies VALUES (?, ?)", (put.entry.key, put.body))
         if put.spooled is not None:
-            self.shelf.take(put.spooled, put.entry.key)
+            self.body_store.take(put.spooled, put.entry.key)
             self._moved.append(put)
 
     def _known(self, put: Put) -> bool:
@@ -170,14 +175,14 @@ class Store:
             self.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (entry.key, settle.answer))
         elif entry.flags & ANSWER_APART and settle.move is not Move.RELEASE:
             self.execute("DELETE FROM answers WHERE key = ?", (entry.key,))
-        if entry.flags & (APART | SHELVED) and state in (State.DONE, State.CANCELLED):
+        if entry.flags & (APART | SPOOLED) and state in (State.DONE, State.CANCELLED):
             self.drop_body(entry.key, entry.flags)
 
     def drop_body(self, key: int, flags: int) -> None:
         """The body is needed no longer; a file goes after the commit."""
         if flags & APART:
             self.execute("DELETE FROM bodies WHERE key = ?", (key,))
-        if flags & SHELVED:
+        if flags & SPOOLED:
             self._unlink.append(key)
 
     def quarantine(self, row: Sequence[Any], lane: Named, reason: str, state: State = State.READY) -> None:

@@ -17,7 +17,7 @@ from faasd_py.queue.sqlite.jobs import Ask
 from faasd_py.queue.sqlite.schema import ANSWER_APART
 
 if TYPE_CHECKING:
-    from faasd_py.queue.sqlite.road import Road
+    from faasd_py.queue.sqlite.lease_queue import LeaseQueue
     from faasd_py.queue.sqlite.store import Store
 
 STEP: Final = 256
@@ -51,11 +51,11 @@ def next_due(store: Store) -> float | None:
 class Due(Ask):
     """DELAYED calls whose time has come are READY."""
 
-    __slots__ = ("_damaged", "_found", "_road", "next")
+    __slots__ = ("_damaged", "_found", "_queue", "next")
 
-    def __init__(self, road: Road) -> None:
+    def __init__(self, queue: LeaseQueue) -> None:
         super().__init__()
-        self._road = road
+        self._queue = queue
         self.next: float | None = None
 
     def run(self, store: Store) -> None:
@@ -65,7 +65,7 @@ class Due(Ask):
         for row in store.execute(_DUE, (int(store.clock() * 1000),)).fetchall():
             lane = LaneRef(row[1])
             try:
-                self._found.append(rows.waiting(row, store.shelf))
+                self._found.append(rows.waiting(row, store.body_store))
             except rows.Damaged as error:
                 store.quarantine(row, lane, str(error), State.DELAYED)
                 self._damaged.append((row[1], row[5]))
@@ -76,17 +76,17 @@ class Due(Ask):
 
     def land(self) -> None:
         """They are at hand, or in their place on record."""
-        self._road.came_due(self._found, self._damaged)
+        self._queue.came_due(self._found, self._damaged)
 
 
 class Sweep(Ask):
     """What is kept no longer is removed; so are the oldest results when all together are too large."""
 
-    __slots__ = ("_limit", "_removed", "_road", "more")
+    __slots__ = ("_limit", "_queue", "_removed", "more")
 
-    def __init__(self, road: Road, limit: int) -> None:
+    def __init__(self, queue: LeaseQueue, limit: int) -> None:
         super().__init__()
-        self._road = road
+        self._queue = queue
         self._limit = limit
         self.more = False
 
@@ -126,7 +126,7 @@ class Sweep(Ask):
     def land(self) -> None:
         """The figures tell of it."""
         for lane, state in self._removed:
-            self._road.left(lane, state, 0)
+            self._queue.left(lane, state, 0)
 
 
 def remove(store: Store, row: tuple[int, int, int, int, int, int]) -> None:
@@ -171,15 +171,15 @@ class Upkeep:
             self._surplus = True
             self._changed.set()
 
-    async def run(self, road: Road) -> None:
+    async def run(self, queue: LeaseQueue) -> None:
         """Until cancelled."""
         swept = -math.inf
         while True:
             try:
                 if self._due is not None and self._due <= self._clock():
-                    await self._come_due(road)
+                    await self._come_due(queue)
                 if self._surplus or trio.current_time() - swept >= SWEEP:
-                    await self._sweep(road)
+                    await self._sweep(queue)
                     swept = trio.current_time()
             except FaasdError as error:
                 logger.warning("upkeep of the queue failed and is tried again: %s", error)
@@ -194,21 +194,21 @@ class Upkeep:
             await self._changed.wait()
         self._changed = trio.Event()
 
-    async def _come_due(self, road: Road) -> None:
+    async def _come_due(self, queue: LeaseQueue) -> None:
         self._due = None
-        job = Due(road)
+        job = Due(queue)
         try:
-            await road.do(job)
+            await queue.do(job)
         except FaasdError:
             self.notice_due(self._clock())
             raise
         if job.next is not None:
             self.notice_due(job.next)
 
-    async def _sweep(self, road: Road) -> None:
+    async def _sweep(self, queue: LeaseQueue) -> None:
         self._surplus = False
-        job = Sweep(road, self._limit)
-        await road.do(job)
+        job = Sweep(queue, self._limit)
+        await queue.do(job)
         if job.more:
             self.notice_surplus()
-        road.tidy()
+        queue.tidy()

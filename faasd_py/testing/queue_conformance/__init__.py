@@ -23,16 +23,16 @@ from faasd_py.testing.queue_conformance.dead_letters import DeadLetterConformanc
 from faasd_py.testing.queue_conformance.dedup import DedupConformance
 from faasd_py.testing.queue_conformance.inspection import InspectionConformance
 from faasd_py.testing.queue_conformance.lanes import LaneConformance
+from faasd_py.testing.queue_conformance.lifecycle import LifecycleConformance
 from faasd_py.testing.queue_conformance.pressure import PressureConformance
 from faasd_py.testing.queue_conformance.results import ResultConformance
-from faasd_py.testing.queue_conformance.road import RoadConformance
 from faasd_py.testing.queue_conformance.schedule import ScheduleConformance
 
 __all__ = ["QueueConformance"]
 
 
 class QueueConformance(
-    RoadConformance,
+    LifecycleConformance,
     LaneConformance,
     ScheduleConformance,
     DedupConformance,

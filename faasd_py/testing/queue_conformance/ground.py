@@ -1,4 +1,4 @@
-"""What every area stands on: opening the backend, and walking a call along the road."""
+"""What every area stands on: opening the backend, and walking a call through its life cycle."""
 
 from __future__ import annotations
 

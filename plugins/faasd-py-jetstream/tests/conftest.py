@@ -65,7 +65,7 @@ def _wait_port(port: int) -> None:
 
 
 class Bench:
-    """Opens queues, each as a daemon of its own, on one namespace; and walks calls along the road."""
+    """Opens queues, each as a daemon of its own, on one namespace; and walks calls through their life cycle."""
 
     def __init__(self, directory: Path, servers: list[str]) -> None:
         self.directory = directory

@@ -250,7 +250,7 @@ async def test_a_consumer_that_somebody_deletes_is_made_again(bench):
 
 
 async def test_priorities_have_consumers_of_their_own(bench):
-    """Made when the first call of that priority comes; the rest of the road is the same."""
+    """Made when the first call of that priority comes; the rest of the path is the same."""
     async with bench.open() as queue:
         for priority in (0, 5, -5):
             await queue.put(bench.call(priority=priority))

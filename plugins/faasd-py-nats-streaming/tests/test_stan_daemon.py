@@ -154,7 +154,7 @@ def test_plugins_list_tells_what_it_can(start):
     assert "nats-streaming" in json.dumps(json.loads(done.stdout))
 
 
-def test_plugins_check_sends_a_call_down_the_road(tmp_path, broker):
+def test_plugins_check_takes_a_call_through_its_life_cycle(tmp_path, broker):
     """The smoke test of the command line, against the running broker."""
     daemon = Daemon(tmp_path, {}, queue={"backend": "nats-streaming", "options": broker.options()})
     done = daemon.cli("plugins", "check")

@@ -1,4 +1,4 @@
-"""The queue on NATS Streaming: the road of a call, and an honest no to what STAN cannot do."""
+"""The queue on NATS Streaming: the life cycle of a call, and an honest no to what STAN cannot do."""
 
 from __future__ import annotations
 

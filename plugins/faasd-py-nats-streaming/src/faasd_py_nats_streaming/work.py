@@ -33,7 +33,7 @@ log: Final = logging.getLogger("faasd_py_nats_streaming")
 
 
 class Work:
-    """The road from the lane to the ack."""
+    """The path from the lane to the ack."""
 
     def __init__(self, parts: Parts, putting: Putting) -> None:
         self._parts = parts

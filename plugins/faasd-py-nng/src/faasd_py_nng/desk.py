@@ -154,7 +154,7 @@ class Desk:
             slot.end()
             raise
 
-    # -- the road
+    # -- the life cycle
 
     async def _put(self, session: Session, op: Put, _: Slot) -> Answer:
         call = op.call

@@ -140,7 +140,7 @@ class RemoteQueue(Inquiry):
         """See Spoke."""
         self._board.told(figures)
 
-    # -- the road
+    # -- the life cycle
 
     @property
     def capabilities(self) -> Capabilities:

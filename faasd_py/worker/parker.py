@@ -1,4 +1,4 @@
-"""One task asleep until somebody wakes it: trio's Event without the making of one for each time."""
+"""One task parked until somebody unparks it: a `trio.lowlevel.ParkingLot` with one place, made once for many times."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 
-class Nap:
-    """Where one task sleeps."""
+class Parker:
+    """The place where one task is parked."""
 
     __slots__ = ("_task",)
 
     def __init__(self) -> None:
         self._task: Task | None = None
 
-    async def sleep(self, aborted: Callable[[], None]) -> None:
-        """Sleep until `wake`; cancelled before that, call `aborted`. Once woken, it cannot be cancelled any more."""
+    async def park(self, aborted: Callable[[], None]) -> None:
+        """Wait for `unpark`; cancelled before that, call `aborted`. Once unparked, it cannot be cancelled any more."""
         self._task = current_task()
 
         def abort(_: Callable[[], object]) -> trio.lowlevel.Abort:
@@ -27,8 +27,8 @@ class Nap:
 
         await wait_task_rescheduled(abort)
 
-    def wake(self) -> None:
-        """Wake the sleeper; without one nothing happens."""
+    def unpark(self) -> None:
+        """Let the parked task go on; without one nothing happens."""
         task, self._task = self._task, None
         if task is not None:
             reschedule(task)

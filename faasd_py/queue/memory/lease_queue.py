@@ -1,4 +1,4 @@
-"""The road put → lease → start → settle, and what time does to calls."""
+"""Put → lease → start → settle, and what time does to calls."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from faasd_py.queue.keys import Keys
 from faasd_py.queue.lane import Lane
 from faasd_py.queue.lanes import Lanes
 from faasd_py.queue.memory.kept import Kept, Known
-from faasd_py.queue.spool import Shelf
+from faasd_py.queue.spool import BodyStore
 
 HISTORY: Final = 20
 """Attempts that are remembered one by one; older ones only count."""
 WAITS: Final = frozenset({State.READY, State.LEASED, State.DELAYED})
 
 
-class Road:
+class LeaseQueue:
     """What a worker and the gateway need of the queue."""
 
-    def __init__(self, settings: QueueSettings, shelf: Shelf, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: QueueSettings, body_store: BodyStore, clock: Callable[[], float]) -> None:
         self._settings = settings
-        self._shelf = shelf
+        self._body_store = body_store
         self._clock = clock
         self._keys = Keys(secrets.randbits(NODE_BITS))
         self._lanes: Lanes[Lane] = Lanes(Lane)
@@ -84,7 +84,7 @@ class Road:
         now = self._clock()
         key = self._keys.new(now)
         if isinstance(call.body, Spooled):
-            call = msgspec.structs.replace(call, body=self._shelf.take(call.body, key))
+            call = msgspec.structs.replace(call, body=self._body_store.take(call.body, key))
         lane = self._lanes.get(call.lane)
         entry = Entry(key, self._keys.text(key), lane, rank.of_key(call.priority, key), call, call.size)
         later = call.not_before is not None and call.not_before > now
@@ -225,7 +225,7 @@ class Road:
 
     def _drop_body(self, kept: Kept) -> None:
         if isinstance(kept.entry.call.body, Spooled):
-            self._shelf.remove(kept.entry.key)
+            self._body_store.remove(kept.entry.key)
             kept.request = None
 
     def _drop_oldest_result(self) -> None:

@@ -1,4 +1,4 @@
-"""The loop's side of the road put → lease → start → settle: jobs to the commit thread, and what they bring back."""
+"""The loop's side of put → lease → start → settle: jobs to the commit thread, and what they bring back."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from faasd_py.queue import rank
 from faasd_py.queue.contract import Accepted
 from faasd_py.queue.entry import Entry, Phase
 from faasd_py.queue.keys import Keys
-from faasd_py.queue.spool import Shelf
+from faasd_py.queue.spool import BodyStore
 from faasd_py.queue.sqlite import rows, windows
 from faasd_py.queue.sqlite.committer import Committer
 from faasd_py.queue.sqlite.jobs import Ask, Batch, Put, Settle, Start
 from faasd_py.queue.sqlite.lane import SqliteLane
-from faasd_py.queue.sqlite.schema import ANSWER_APART, CRASHED, SHELVED
+from faasd_py.queue.sqlite.schema import ANSWER_APART, CRASHED, SPOOLED
 from faasd_py.queue.sqlite.windows import Windows
 
 
-class Road(Windows):
+class LeaseQueue(Windows):
     """What a worker and the gateway need of the queue."""
 
     def __init__(
         self,
         settings: QueueSettings,
         keys: Keys,
-        shelf: Shelf,
+        body_store: BodyStore,
         committer: Committer,
         clock: Callable[[], float],
         notice_due: Callable[[float], None],
         notice_surplus: Callable[[], None],
     ) -> None:
         super().__init__(settings, keys, committer.submit)
-        self._shelf = shelf
+        self._body_store = body_store
         self._committer = committer
         self._clock = clock
         self._notice_due = notice_due
@@ -83,9 +83,9 @@ class Road(Windows):
         key = self._keys.new(now)
         lane = self._lanes.named.get(call.lane) or self._lanes.get(call.lane)
         head, body, flags = rows.pack(call)
-        spooled = call.body if flags & SHELVED and isinstance(call.body, Spooled) else None
+        spooled = call.body if flags & SPOOLED and isinstance(call.body, Spooled) else None
         if spooled is not None:
-            place = Spooled(path=str(self._shelf.path(key)), size=spooled.size)
+            place = Spooled(path=str(self._body_store.path(key)), size=spooled.size)
             call = msgspec.structs.replace(call, body=place)
         entry = Entry(
             key, self._keys.text(key), lane, rank.of_key(call.priority, key), call, call.size, flags=flags

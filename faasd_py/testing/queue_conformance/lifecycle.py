@@ -23,8 +23,8 @@ from faasd_py.testing.queue_conformance.ground import (
 )
 
 
-class RoadConformance(Ground):
-    """The road of a call."""
+class LifecycleConformance(Ground):
+    """The life cycle of a call."""
 
     async def test_a_call_comes_out_as_it_went_in(self) -> None:
         """What is leased equals what was put, under the id that put told."""

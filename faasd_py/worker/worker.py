@@ -17,8 +17,8 @@ from faasd_py.core.errors import IllegalMove, QueueUnavailable
 from faasd_py.core.lifecycle import Move
 from faasd_py.core.outcome import CANCEL, RELEASE, Outcome, Verdict
 from faasd_py.queue.contract import Queue
-from faasd_py.worker.lane import Lane, Worker, deal
-from faasd_py.worker.nap import Nap
+from faasd_py.worker.lane import Lane, deal
+from faasd_py.worker.parker import Parker
 from faasd_py.worker.run import TIMEOUT, Run
 from faasd_py.worker.slots import Slots
 
@@ -26,7 +26,7 @@ HAND_BACKS: Final = 5
 log: Final = logging.getLogger("faasd_py.worker")
 
 
-class Hand:
+class Worker:
     """A worker of one lane.
 
     Args:
@@ -45,7 +45,7 @@ class Hand:
         clock: Callable[[], float],
         left: Callable[[Lane], None],
     ) -> None:
-        self.nap = Nap()
+        self.parker = Parker()
         self._lane = lane
         self._queue = queue
         self._running = running
@@ -59,7 +59,7 @@ class Hand:
         self._misses = 0
 
     def __repr__(self) -> str:
-        return f"<Hand of {self._lane.name}: {self._run!r}>"
+        return f"<Worker of {self._lane.name}: {self._run!r}>"
 
     def dismiss(self) -> None:
         """Stop waiting and leave; what it runs is finished first."""
@@ -70,7 +70,7 @@ class Hand:
     def grant(self, slots: Slots[Worker]) -> None:
         """It waited for a slot of these, and has one now."""
         self._held = slots
-        self.nap.wake()
+        self.parker.unpark()
 
     async def run(self) -> None:
         """Work until dismissed."""
@@ -133,7 +133,7 @@ class Hand:
             if lane.leader is not self:
                 if lane.leader is not None or lane.running >= lane.window.size:
                     lane.idle.append(self)
-                    await self.nap.sleep(self._leave_idle)
+                    await self.parker.park(self._leave_idle)
                     continue
                 lane.leader = self
             try:
@@ -163,7 +163,7 @@ class Hand:
             self._held = slots
         else:
             slots.queue(lane.name, self)
-            await self.nap.sleep(self._leave_queue)
+            await self.parker.park(self._leave_queue)
         lease = self._lease()
         if lease is None and not self._dismissed and lane.has_room():
             self._misses = min(self._misses + 1, 8)
