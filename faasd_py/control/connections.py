@@ -15,11 +15,10 @@ from typing import Final
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
 from quart_trio import QuartTrio
 
+from faasd_py.control.connection import Connection
 from faasd_py.control.peer import REFUSAL, Confines, nobody, refused
 from faasd_py.control.serve import GRACE
 
@@ -35,7 +34,7 @@ class Connections:
         self._asgi = ASGIWrapper(app)
         self._config = _config()
         self._context = WorkerContext(None)
-        self._open: set[trio.SocketStream] = set()
+        self._open: set[Connection] = set()
         self._stopping = False
         self._empty = trio.Event()
 
@@ -61,11 +60,12 @@ class Connections:
             self._stopping = True
             self._check_empty()
             await self._context.terminated.set()
+            self._close(idle=True)
             handlers.cancel_scope.deadline = trio.current_time() + GRACE
 
     async def _handle(self, stream: trio.SocketStream) -> None:
-        self._open.add(stream)
-        connection = TCPServer(self._asgi, self._config, self._context, ConnectionState({}), stream)  # type: ignore[arg-type]  # it takes plain streams too
+        connection = Connection(self._asgi, self._config, self._context, stream)
+        self._open.add(connection)
         try:
             if refused(stream.socket, self._confines):
                 await stream.send_all(REFUSAL)
@@ -75,7 +75,7 @@ class Connections:
             _log.debug("a connection failed", exc_info=error)
         finally:
             stream.socket.close()
-            self._open.discard(stream)
+            self._open.discard(connection)
             self._check_empty()
 
     def _check_empty(self) -> None:
@@ -87,8 +87,12 @@ class Connections:
         try:
             await self._empty.wait()
         finally:
-            for stream in self._open:
-                stream.socket.close()
+            self._close()
+
+    def _close(self, *, idle: bool = False) -> None:
+        for connection in self._open:
+            if connection.idle or not idle:
+                connection.stream.socket.close()
 
 
 def _config() -> Config:
@@ -97,5 +101,4 @@ def _config() -> Config:
     config.errorlog = _log
     config.include_server_header = False
     config.read_timeout = None  # it would fire while a handler works
-    config.keep_alive_timeout = 3600.0  # the door closes idle connections itself
     return config
