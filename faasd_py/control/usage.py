@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
 import trio
@@ -14,6 +13,7 @@ from faasd_py.runtime.contract import Usage
 WITHIN: Final = 2.0
 """Seconds for all of them; whoever has not answered by then is as last time."""
 AT_ONCE: Final = 32
+Ask = Callable[[], Awaitable[Usage | None]]
 
 
 class Usages:
@@ -29,30 +29,29 @@ class Usages:
 
     async def ask(self, functions: Sequence[Function]) -> dict[str, Usage]:
         """What each uses; a function that does not know, or was never heard of, is left out."""
-        limit = trio.CapacityLimiter(AT_ONCE)
+        known = [(one.label, one.runtime.usage) for one in functions if hasattr(one.runtime, "usage")]
+        left = iter(known)
         async with self._asking:
             with trio.move_on_after(WITHIN):
                 async with trio.open_nursery() as nursery:
-                    for function in functions:
-                        usage = getattr(function.runtime, "usage", None)
-                        if usage is not None:
-                            nursery.start_soon(partial(self._ask, function.label, usage, limit))
+                    for _ in known[:AT_ONCE]:
+                        nursery.start_soon(self._ask, left)
             self._forget({function.label for function in functions})
         return {
             label: Usage(last.cpu_seconds + self._ended.get(label, 0.0), last.memory_bytes)
             for label, last in self._last.items()
         }
 
-    async def _ask(
-        self, label: str, usage: Callable[[], Awaitable[Usage | None]], limit: trio.CapacityLimiter
-    ) -> None:
-        async with limit:
-            found = await usage()
-        if found is None:
-            found = Usage(0.0, 0)
-            if label not in self._last:
-                return
+    async def _ask(self, left: Iterator[tuple[str, Ask]]) -> None:
+        for label, usage in left:
+            self._heard(label, await usage())
+
+    def _heard(self, label: str, found: Usage | None) -> None:
         before = self._last.get(label)
+        if found is None:
+            if before is None:
+                return
+            found = Usage(0.0, 0)
         if before is not None and found.cpu_seconds < before.cpu_seconds:
             self._ended[label] = self._ended.get(label, 0.0) + before.cpu_seconds
         self._last[label] = found

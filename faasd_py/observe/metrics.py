@@ -1,4 +1,4 @@
-"""The counters of the whole daemon. The rooms bump plain numbers; `render` makes the page when somebody asks for it."""
+"""The counters of the whole daemon. The rooms bump plain numbers; `page.render` makes lines of them when somebody asks for it."""
 
 from __future__ import annotations
 
@@ -146,18 +146,6 @@ class Metrics:
         """A function came due by its schedule: `put`, `duplicate`, `refused` or `missed`."""
         key = (label, outcome)
         self.scheduled_by[key] = self.scheduled_by.get(key, 0) + 1
-
-    def render(
-        self,
-        queue: QueueFigures | None = None,
-        services: Mapping[str, ServiceFigures] | None = None,
-        *,
-        now: float = 0.0,
-    ) -> bytes:
-        """The page in Prometheus' text format. `now` is the wall clock, for ages; services are by label."""
-        from faasd_py.observe import page  # noqa: PLC0415  # prometheus_client is not on the way to the first call
-
-        return page.render(self, queue, services or {}, now)
 
 
 def _forget(counts: dict[tuple[str, Any], int], gone: AbstractSet[str]) -> None:

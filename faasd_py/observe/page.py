@@ -1,7 +1,7 @@
 """The page that Prometheus reads: names and labels as OpenFaaS has them (wire contract §3), then ours (`faasd_`).
 
-Only the control plane imports this module, because it brings prometheus_client. It runs in a thread while the loop goes
-on counting: dicts are copied, which is one step of the interpreter, before they are walked.
+It is made a line at a time while the loop goes on counting: dicts are copied before they are walked, and no line needs
+another one.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import Metric
-
 from faasd_py.core.annotations import DEFAULT_QUEUE
 from faasd_py.core.names import split
-from faasd_py.observe.families import Families, by, counter, gauge, histogram, plain_counter, typed
+from faasd_py.observe.families import Lines, by, counter, gauge, histogram, plain_counter
 from faasd_py.observe.logbook.words import Figures
-from faasd_py.observe.meter import SUM
+from faasd_py.observe.meter import SUM, Meter
 from faasd_py.observe.metrics import LaneFigures, Metrics, QueueFigures, ServiceFigures
+from faasd_py.observe.process import ProcessFigures
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 STARTED: Final = ("gateway_function_invocation_started", "gateway_invocation_function_started")
@@ -27,35 +25,36 @@ _FUNCTION: Final = ("function_name",)
 
 
 def render(
-    metrics: Metrics, queue: QueueFigures | None, services: Mapping[str, ServiceFigures], now: float
-) -> bytes:
-    """The whole page."""
-    registry = CollectorRegistry()
-    families = [
-        *invocations(metrics),
-        *requests(metrics),
-        *replicas(services),
-        *usage(services),
-        *asynchronous(metrics, queue, now),
-        *lines(metrics.logs),
-    ]
-    registry.register(Families(families))
-    ProcessCollector(registry=registry)
-    return typed(generate_latest(registry), *STARTED)
+    metrics: Metrics,
+    queue: QueueFigures | None,
+    services: Mapping[str, ServiceFigures],
+    process: ProcessFigures | None,
+    now: float,
+) -> Lines:
+    """The whole page, a line at a time. `now` is the wall clock, for ages; services are by label."""
+    for families in (
+        invocations(metrics),
+        requests(metrics),
+        replicas(services),
+        usage(services),
+        asynchronous(metrics, queue, now),
+        lines(metrics.logs),
+        itself(process),
+    ):
+        for family in families:
+            yield from family
 
 
-def invocations(metrics: Metrics) -> Iterator[Metric]:
+def invocations(metrics: Metrics) -> Iterator[Lines]:
     """What passed through to functions."""
     meters = list(metrics.meters.copy().values())
-    rows = [((meter.label, str(code)), row) for meter in meters for code, row in meter.rows.copy().items()]
     names = ("function_name", "code")
-    yield histogram("gateway_functions_seconds", "How long calls took.", names, rows)
-    totals = ((labels, sum(row[:SUM])) for labels, row in rows)
+    yield histogram("gateway_functions_seconds", "How long calls took.", names, _rows(meters))
+    totals = ((labels, sum(row[:SUM])) for labels, row in _rows(meters))
     yield counter("gateway_function_invocation", "Calls that functions ended.", names, totals)
     for name in STARTED:
-        yield plain_counter(
-            name, "Calls that were begun.", ((meter.label, meter.started) for meter in meters)
-        )
+        begun = (((meter.label,), meter.started) for meter in meters)
+        yield plain_counter(name, "Calls that were begun.", _FUNCTION, begun)
     yield gauge(
         "gateway_invocation_function_invocation_inflight",
         "Calls that run now.",
@@ -67,7 +66,13 @@ def invocations(metrics: Metrics) -> Iterator[Metric]:
     )
 
 
-def requests(metrics: Metrics) -> Iterator[Metric]:
+def _rows(meters: Iterable[Meter]) -> Iterator[tuple[tuple[str, str], list[float]]]:
+    for meter in meters:
+        for code, row in meter.rows.copy().items():
+            yield (meter.label, str(code)), row
+
+
+def requests(metrics: Metrics) -> Iterator[Lines]:
     """What was asked of the gateway itself."""
     routes, names = metrics.requests.copy().items(), ("method", "path", "status")
     rows = [((*route, str(code)), row) for route, times in routes for code, row in times.rows.copy().items()]
@@ -76,7 +81,7 @@ def requests(metrics: Metrics) -> Iterator[Metric]:
     yield histogram("http_request_duration_seconds", "How long they took.", names, rows)
 
 
-def replicas(services: Mapping[str, ServiceFigures]) -> Iterator[Metric]:
+def replicas(services: Mapping[str, ServiceFigures]) -> Iterator[Lines]:
     """How many of each function there are."""
     for name, text, field in (
         ("gateway_service_count", "Replicas that are wanted.", "wanted"),
@@ -84,15 +89,15 @@ def replicas(services: Mapping[str, ServiceFigures]) -> Iterator[Metric]:
         ("gateway_service_min", "Replicas that there are at least.", "least"),
         ("gateway_service_target", "The load that one replica is for.", "target"),
     ):
-        yield gauge(name, text, _FUNCTION, [((label,), n) for label, n in _known(services, field)])
+        yield gauge(name, text, _FUNCTION, (((label,), n) for label, n in _known(services, field)))
 
 
-def usage(services: Mapping[str, ServiceFigures]) -> Iterator[Metric]:
+def usage(services: Mapping[str, ServiceFigures]) -> Iterator[Lines]:
     """What the processes of functions use, where it is known."""
     names = ("function_name", "namespace")
-    seconds = [(split(label), number) for label, number in _known(services, "cpu_seconds")]
+    seconds = ((split(label), number) for label, number in _known(services, "cpu_seconds"))
     yield counter("pod_cpu_usage_seconds", "Seconds of CPU that functions used.", names, seconds)
-    sizes = [(split(label), number) for label, number in _known(services, "memory_bytes")]
+    sizes = ((split(label), number) for label, number in _known(services, "memory_bytes"))
     yield gauge("pod_memory_working_set_bytes", "Bytes of memory that functions use.", names, sizes)
 
 
@@ -103,7 +108,7 @@ def _known(services: Mapping[str, ServiceFigures], field: str) -> Iterator[tuple
             yield label, number
 
 
-def asynchronous(metrics: Metrics, queue: QueueFigures | None, now: float) -> Iterator[Metric]:
+def asynchronous(metrics: Metrics, queue: QueueFigures | None, now: float) -> Iterator[Lines]:
     """What went into the queue and what became of it."""
     name = ("queue_name",)
     submitted, processed = metrics.submitted_by, metrics.processed_by
@@ -136,7 +141,7 @@ def asynchronous(metrics: Metrics, queue: QueueFigures | None, now: float) -> It
     )
 
 
-def lines(logs: Figures) -> Iterator[Metric]:
+def lines(logs: Figures) -> Iterator[Lines]:
     """What functions wrote."""
     yield counter("faasd_log_lines", "Lines of functions that were kept.", (), [((), logs.lines)])
     dropped = [(("overload",), logs.overload), (("disk",), logs.disk)]
@@ -146,7 +151,23 @@ def lines(logs: Figures) -> Iterator[Metric]:
     yield gauge("faasd_log_bytes", "Bytes that the lines of functions occupy.", (), [((), logs.bytes)])
 
 
-def _waiting(queue: QueueFigures, queues: Mapping[str, str], now: float) -> Iterator[Metric]:
+def itself(process: ProcessFigures | None) -> Iterator[Lines]:
+    """What the daemon uses, as every Prometheus client says it."""
+    if process is None:
+        return
+    cpu = "Total user and system CPU time spent in seconds."
+    yield counter("process_cpu_seconds", cpu, (), [((), process.cpu_seconds)])
+    for field, text in (
+        ("virtual_memory_bytes", "Virtual memory size in bytes."),
+        ("resident_memory_bytes", "Resident memory size in bytes."),
+        ("start_time_seconds", "Start time of the process since unix epoch in seconds."),
+        ("open_fds", "Number of open file descriptors."),
+        ("max_fds", "Maximum number of open file descriptors."),
+    ):
+        yield gauge(f"process_{field}", text, (), [((), getattr(process, field))])
+
+
+def _waiting(queue: QueueFigures, queues: Mapping[str, str], now: float) -> Iterator[Lines]:
     lanes = [(queues.get(name, DEFAULT_QUEUE), name, lane) for name, lane in dict(queue.lanes).items()]
     names = ("queue_name", "function_name")
     pending = (((group, name), lane.ready + lane.delayed) for group, name, lane in lanes)

@@ -21,6 +21,8 @@ from faasd_py.config import (
 )
 from faasd_py.gateway import options
 from faasd_py.observe.metrics import Metrics, ServiceFigures
+from faasd_py.observe.page import render
+from faasd_py.observe.process import process_figures
 from faasd_py.runtime import environment, fork, lines, output, run
 from faasd_py.runtime.contract import Invocation
 from faasd_py.worker import verdict
@@ -138,7 +140,7 @@ def page() -> str:
     lane = SimpleNamespace(ready=1, leased=1, delayed=1, dead=1, oldest_at=1.0)
     queue = SimpleNamespace(lanes={"a.b": lane}, bytes=1, quarantined=0)
     services = ServiceFigures(wanted=1, available=1, target=50, cpu_seconds=1, memory_bytes=1)
-    return metrics.render(queue, {"a.b": services}, now=2.0).decode()
+    return "".join(render(metrics, queue, {"a.b": services}, process_figures(), 2.0))
 
 
 def test_every_metric_is_in_the_manual():

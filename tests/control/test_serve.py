@@ -125,7 +125,7 @@ async def main():
     async with trio.open_nursery() as nursery:
         made = serve._make
         def late(daemon, confines):
-            loaded.append([name for name in ("quart", "hypercorn", "prometheus_client") if name in sys.modules])
+            loaded.append([name for name in ("quart", "hypercorn") if name in sys.modules])
             return made(daemon, confines)
         loaded, serve._make = [], late
         with tempfile.TemporaryDirectory() as directory:

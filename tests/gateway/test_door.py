@@ -23,6 +23,7 @@ from faasd_py.http.client import Pool, dial_unix
 from faasd_py.http.limits import Limits
 from faasd_py.http.server import Server
 from faasd_py.observe.metrics import Metrics
+from faasd_py.observe.page import render
 from faasd_py.queue.contract import Accepted, Capabilities
 from faasd_py.queue.spool import Spool
 
@@ -471,5 +472,5 @@ async def test_calls_are_counted_with_their_status(serve):
     """Started, finished and status, for the function that was called."""
     async with serve(echo=(Echo(), settings())) as site:
         await site.ask("GET", "/function/echo")
-        page = site.metrics.render(SimpleNamespace(lanes={}, bytes=0, quarantined=0), {}).decode()
+        page = "".join(render(site.metrics, None, {}, None, 0.0))
     assert 'gateway_function_invocation_total{code="200",function_name="echo.openfaas-fn"} 1.0' in page
