@@ -16,6 +16,7 @@ import trio
 from faasd_py.core.errors import FunctionUnavailable
 from faasd_py.hookspecs import RuntimeSite
 from faasd_py.http.client import Dial, dial_tcp, dial_unix
+from faasd_py.http.errors import ConnectFailed
 from faasd_py.runtime.child import Child, Program
 from faasd_py.runtime.contract import Usage
 from faasd_py.runtime.fleet.instance import OpenInstance
@@ -61,7 +62,9 @@ class ServingProcess:
         return self._path or f"{LOOPBACK}:{self._port}"
 
     async def dial(self) -> socket.socket:
-        """See Instance."""
+        """See Instance. Whoever listens before the process is known to be there is a stranger."""
+        if self._child is None or not self._child.pid:
+            raise ConnectFailed("it is not started")
         return await self._connect()
 
     async def wait(self) -> str:

@@ -188,6 +188,20 @@ async def test_trouble_is_told(tmp_path, autojump_clock):
         await eventually(lambda: fleet.replicas() == Replicas(1, 1))
 
 
+async def test_those_that_fail_together_failed_once(tmp_path, autojump_clock):
+    """Four that end within a second are started again together, and soon: no longer than one would be."""
+    async with staged(tmp_path, smallest=4, largest=4) as (fleet, stage):
+        for round_ in range(3):
+            await eventually(lambda: fleet.replicas() == Replicas(4, 4))
+            began = trio.current_time()
+            for actor in list(stage.actors.values()):
+                actor.end("it was told to")
+                await trio.sleep(0.02)
+            assert fleet.replicas().failures == round_ + 1
+            await eventually(lambda: fleet.replicas() == Replicas(4, 4))
+            assert trio.current_time() - began < 0.25 * 2**round_ + 0.5
+
+
 async def test_several_that_fail_at_once(tmp_path, autojump_clock):
     """Those who wait hear of it, though others are to be tried later."""
     async with staged(tmp_path, smallest=3, largest=3) as (fleet, stage):

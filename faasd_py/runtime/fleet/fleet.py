@@ -156,7 +156,7 @@ class Fleet:
         """See Watcher."""
         self._site.log.line(f"unwell: {reason}; it is replaced", instance=replica.name)
         self._site.emit("function.unhealthy", function=self._label, instance=replica.name, reason=reason)
-        self._failed(replica.ready_at, f"instance {replica.name} is unwell: {reason}")
+        self._failed(replica, f"instance {replica.name} is unwell: {reason}")
 
     @property
     def _label(self) -> str:
@@ -226,15 +226,15 @@ class Fleet:
             self._site.emit(
                 "function.crashed", function=self._label, instance=replica.name, reason=replica.reason
             )
-            self._failed(replica.ready_at, replica.reason)
+            self._failed(replica, replica.reason)
 
-    def _failed(self, ready_at: float, reason: str) -> None:
+    def _failed(self, failed: Replica, reason: str) -> None:
         """A replica ended that should not have: wait before the next, longer each time."""
-        wait = self._backoff.failed(reason, ready_at, trio.current_time())
+        wait = self._backoff.failed(reason, failed.started_at, failed.ready_at, trio.current_time())
         if self._closing.is_set():
             return
         log.warning("%s: %s; the next is started in %gs at the earliest", self._site.name, reason, wait)
-        if not ready_at and not any(replica.up for replica in self._replicas):
+        if not failed.ready_at and not any(replica.up for replica in self._replicas):
             self._tell(reason)
         if not self._scaling.start and not self._serving and not self._news.waiting:
             self._scaler.sleep()

@@ -75,6 +75,7 @@ class Replica:
         )
         self._asking = Asking(self.pool, self._dial)
         self.number = number
+        self.started_at = trio.current_time()
         self.instance: Instance | None = None
         self.running = Running()
         self.up = True

@@ -34,6 +34,18 @@ def times(key):
         return SEEN[key]
 
 
+def raised(name):
+    """Whether there is the file $RECORD.NAME, or $RECORD.NAME-PID."""
+    path = f"{os.environ['RECORD']}.{name}"
+    return Path(path).exists() or Path(f"{path}-{os.getpid()}").exists()
+
+
+def note_start():
+    """One line in $RECORD.starts for each process."""
+    with Path(os.environ["RECORD"] + ".starts").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection; `do` runs the method that the first part of the path names."""
 
@@ -153,6 +165,20 @@ class Handler(BaseHTTPRequestHandler):
     def later(self):
         time.sleep(float(self.part(1)))
         self.answer(200, b"later\n")
+
+    def flag(self):
+        """503 while the file $RECORD.NAME, or that of this process alone, is there."""
+        self.answer(503 if raised(self.part(1)) else 200)
+
+    def hold(self):
+        """Until the file is there: of whatever process, unlike a gate."""
+        end = time.monotonic() + 60
+        while not raised(self.part(1)) and time.monotonic() < end:
+            time.sleep(0.005)
+        self.version()
+
+    def version(self):
+        self.answer(200, os.environ.get("VERSION", "").encode(), X_Pid=str(os.getpid()))
 
     def gate(self):
         gate(self.part(1)).wait(60)
@@ -280,6 +306,7 @@ class UnixListener(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 def main():
+    note_start()
     time.sleep(float(os.environ.get("STARTS_AFTER", "0")))
     if path := os.environ.get("UNIX_SOCKET"):
         Path(path).unlink(missing_ok=True)
