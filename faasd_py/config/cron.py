@@ -180,6 +180,8 @@ def local_zone(environment: Mapping[str, str] = os.environ) -> tzinfo:
 
 def expressions(schedule: str | list[str], annotations: Mapping[str, str]) -> tuple[str, ...]:
     """What a function's setting and its annotations `topic` and `schedule` say, one expression each."""
+    if not schedule and "topic" not in annotations:
+        return ()
     texts = [schedule] if isinstance(schedule, str) else list(schedule)
     if TOPIC in (word.strip() for word in annotations.get("topic", "").split(",")):
         texts.append(annotations.get("schedule", ""))

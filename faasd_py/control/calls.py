@@ -27,11 +27,14 @@ from faasd_py.control.bodies import body_response
 from faasd_py.control.daemon import Daemon
 from faasd_py.control.problems import json_answer
 from faasd_py.control.refused import Refused
-from faasd_py.control.views import CallList, Count
+from faasd_py.control.steps import in_steps
+from faasd_py.control.views import CallList, CallView, Count
 from faasd_py.control.waits import OVER, Waits, until_over
 
 PAGE: Final = 100
 BATCH: Final = 1000
+AT_ONCE: Final = 50
+"""So many calls are looked at in one step."""
 MAX_ID: Final = 1024
 WHICH: Final = ("function", "namespace", "limit", "before")
 
@@ -56,9 +59,10 @@ def _calls(app: QuartTrio, daemon: Daemon, waits: Waits) -> None:
     @app.get("/system/calls")
     async def list_calls() -> Response:
         page = await operations.listing(daemon.queue, _asked(daemon, ("state", *WHICH), PAGE))
-        return json_answer(
-            CallList(calls=[rendering.call_view(record) for record in page.records], next=page.next)
-        )
+        calls: list[CallView] = []
+        async for some in in_steps(page.records, AT_ONCE):
+            calls.extend(map(rendering.call_view, some))
+        return json_answer(CallList(calls=calls, next=page.next))
 
     @app.get("/system/calls/<path:call>")
     async def show_call(call: str) -> Response:

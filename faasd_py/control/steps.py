@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from itertools import islice
 from typing import TypeVar
 
+import msgspec
 import trio
 
 _Item = TypeVar("_Item")
@@ -17,3 +18,9 @@ async def in_steps(items: Iterable[_Item], size: int) -> AsyncIterator[list[_Ite
     while some := list(islice(left, size)):
         yield some
         await trio.lowlevel.checkpoint()
+
+
+async def encoded(items: Iterable[object], size: int) -> bytes:
+    """The items as a JSON array, so many at a time."""
+    pieces = [msgspec.json.encode(some)[1:-1] async for some in in_steps(items, size)]
+    return b"[%b]" % b",".join(pieces)

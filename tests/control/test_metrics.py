@@ -7,7 +7,7 @@ import trio
 
 from faasd_py.config import FunctionSettings
 from faasd_py.control import usage
-from faasd_py.control.metrics import LINES, service
+from faasd_py.control.metrics import service
 from faasd_py.control.usage import Usages
 from faasd_py.runtime.contract import Replicas, Usage
 
@@ -68,28 +68,6 @@ async def test_what_functions_use_is_on_the_page(ask, daemon):
         'pod_cpu_usage_seconds_total{function_name="resize",namespace="openfaas-fn"} 1.5',
         'pod_memory_working_set_bytes{function_name="resize",namespace="openfaas-fn"} 4096.0',
     ]
-
-
-class Steps(trio.abc.Instrument):
-    """How often the loop came back to whoever answers a request."""
-
-    def __init__(self):
-        self.count = 0
-
-    def before_task_step(self, task):
-        self.count += "handle_request" in task.name
-
-
-async def test_a_long_page_is_made_in_steps(ask, daemon):
-    """Calls go on between them: so many lines at a time, however many there are."""
-    for number in range(1000):
-        daemon.metrics.meter(f"f{number}.ns").finish(200, 0.1)
-    steps = Steps()
-    trio.lowlevel.add_instrument(steps)
-    answer = await ask("GET", "/metrics")
-    trio.lowlevel.remove_instrument(steps)
-    assert answer.body.count(b"\n") > 15_000
-    assert steps.count > 15_000 / LINES
 
 
 async def test_seconds_of_cpu_only_grow():
