@@ -10,11 +10,12 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from faasd_py.api import QueueUnavailable
+from faasd_py.api import QueueBroken, QueueUnavailable
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.api import ApiError
 from faasd_py_jetstream.entry import Entry, Past, Phase
 from faasd_py_jetstream.figures import Figures
+from faasd_py_jetstream.ground import prepare
 from faasd_py_jetstream.journal import JournalKeeper
 from faasd_py_jetstream.lane import HOLD, STALE, Lane
 from faasd_py_jetstream.names import Names
@@ -73,7 +74,6 @@ def ground(client, **more):
         "options": Options(),
         "settings": SimpleNamespace(failure_retention=3600, result_retention=60),
         "clock": lambda: 1000.0,
-        "modern": True,
         "created": "then",
     }
     return SimpleNamespace(**found | more)
@@ -517,3 +517,17 @@ def test_figures_never_go_below_zero():
         assert (figures.depth, figures.bytes) == (0, 0)
 
     trio.run(main)
+
+
+# the broker
+
+
+@pytest.mark.parametrize("version", ["2.11.11", "2.9.25", "1.4.1"])
+async def test_a_server_that_is_too_old_is_refused(client, version):
+    """Before anything is made there, in one sentence with its version and the one that is needed."""
+    client.server_info = SimpleNamespace(version=version)
+    with pytest.raises(
+        QueueBroken, match=rf"^nats-server {version} is too old .*: 2\.12 or newer is needed$"
+    ):
+        await prepare(ground(client))
+    assert client.sent == []

@@ -19,12 +19,10 @@ from faasd_py_jetstream.settings import WHERE, Options, tls_context
 from faasd_py_natsclient import AuthRefused, BadServer, Client, Closed, ConnectFailed, connect
 
 log: Final = logging.getLogger("faasd_py_jetstream")
-NEEDED: Final = (2, 11)
-"""The server that first had a time to live for each message."""
+NEEDED: Final = (2, 12)
+"""The server that first had messages at a given time (NATS ADR-51), and several in one transaction (ADR-50)."""
 PATIENCE: Final = 30.0
 """Seconds that a cluster has to elect its leaders when a daemon starts."""
-MODERN: Final = (2, 12)
-"""The server that first had messages at a given time, and several in one transaction."""
 
 
 class Ground(msgspec.Struct, eq=False):
@@ -37,8 +35,6 @@ class Ground(msgspec.Struct, eq=False):
     options: Options
     settings: QueueSettings
     clock: Callable[[], float]
-    modern: bool
-    """The server knows schedules and atomic batches."""
     created: str = ""
     """When the stream of calls was made: its sequence numbers mean nothing in another one."""
 
@@ -64,7 +60,6 @@ async def open_ground(
             ground = Ground(
                 client, Api(client, options.domain), Publisher(client),
                 Names(options.prefix, options.namespace), options, settings, clock,
-                _version(client) >= MODERN,
             )  # fmt: skip
             await _prepare_patiently(ground)
             yield ground
@@ -156,9 +151,9 @@ def streams(ground: Ground) -> list[dict[str, Any]]:
         "subjects": [f"{root}.call.>", f"{root}.later.>", f"{root}.ended.>"],
         "retention": "workqueue",
         "discard": "old",
+        "allow_msg_schedules": True,
+        "allow_atomic": True,
     }
-    if ground.modern:
-        calls |= {"allow_msg_schedules": True, "allow_atomic": True}
     kept: dict[str, Any] = {"max_msgs_per_subject": 1, "discard": "old", "duplicate_window": 10**9}
     bodies = names.bodies
     return [

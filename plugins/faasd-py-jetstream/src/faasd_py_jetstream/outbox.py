@@ -59,8 +59,6 @@ class Outbox:
         Raises:
             QueueUnavailable: the broker is away.
         """
-        if not self._ground.modern:
-            return None
         found = await self._ground.api.last(self._ground.names.calls, self.note_of(identity, seq))
         try:
             return None if found is None else rows.decode_row(found.data)

@@ -26,8 +26,7 @@ class Letter(msgspec.Struct, frozen=True):
 def letter(ground: Ground, identity: str, call: Call, stored: str = "", *, msg_id: str = "") -> Letter:
     """The message of a call; `stored`: the header that says where its large body lies.
 
-    One that asks for a later time is published as a schedule (NATS ADR-51), where the server knows them; an older
-    server gives it out at once, and whoever gets it sends it back until it is due.
+    One that asks for a later time is published as a schedule (NATS ADR-51).
     """
     where = place(call.lane, call.priority, call.call_id, identity)
     root = ground.names.root
@@ -37,7 +36,7 @@ def letter(ground: Ground, identity: str, call: Call, stored: str = "", *, msg_i
         call = msgspec.structs.replace(call, body=b"")
     later = call.not_before is not None and call.not_before > ground.clock()
     data = rows.encode(call)
-    if not later or call.not_before is None or not ground.modern:
+    if not later or call.not_before is None:
         return Letter(f"{root}.call.{where}", data, headers, later)
     headers["Nats-Schedule"] = f"@at {stamp(call.not_before)}"
     headers["Nats-Schedule-Target"] = f"{root}.call.{where}"

