@@ -48,15 +48,21 @@ class Deployments:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._stable: dict[str, Deployment] = {}
+        """What is known to be on stable storage, by label."""
 
     async def put(self, deployment: Deployment) -> None:
         """Keep it, in the place of the one of the same label; on stable storage when this returns.
 
+        What lies there already is not written again.
+
         Raises:
             StoreFailed: the disk would not take it; what was there is untouched.
         """
-        path = self._path(deployment.name, deployment.namespace)
-        await _in_thread(f"function {deployment.label} cannot be kept", lambda: _put(path, deployment))
+        path, label = self._path(deployment.name, deployment.namespace), deployment.label
+        stable = self._stable.pop(label, None) == deployment
+        await _in_thread(f"function {label} cannot be kept", lambda: _put(path, deployment, stable=stable))
+        self._stable[label] = deployment
 
     async def remove(self, name: str, namespace: str) -> None:
         """Take it away; it stays away. One that is not there is no error.
@@ -65,6 +71,7 @@ class Deployments:
             StoreFailed: the disk would not have it.
         """
         path = self._path(name, namespace)
+        self._stable.pop(f"{name}.{namespace}", None)
         await _in_thread(f"function {name}.{namespace} cannot be removed", lambda: _remove(path))
 
     def load(self) -> list[Deployment]:
@@ -97,9 +104,13 @@ class Deployments:
         return self._directory / namespace / f"{names.check(name)}.json"
 
 
-def _put(path: Path, deployment: Deployment) -> None:
+def _put(path: Path, deployment: Deployment, *, stable: bool) -> None:
+    data = msgspec.json.format(msgspec.json.encode(deployment))
+    with suppress(OSError):  # somebody may have touched it
+        if stable and path.read_bytes() == data:
+            return
     files.make_directory(path.parent)
-    files.write(path, msgspec.json.format(msgspec.json.encode(deployment)))
+    files.write(path, data)
     with suppress(OSError):
         _aside(path).unlink()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -76,7 +78,8 @@ class Keeper:
         finally:
             if not self.opened.is_set():
                 self._failed(_STOPPED)
-            shutil.rmtree(self._directory, ignore_errors=True)
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(partial(shutil.rmtree, self._directory, ignore_errors=True))
             self.closed.set()
 
     async def _hold(self) -> bool:
@@ -84,7 +87,8 @@ class Keeper:
         opened = False
         self._opening = trio.CancelScope()
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self._directory.is_dir():  # made in a thread: the disk may be busy with somebody's fsync
+                await trio.to_thread.run_sync(partial(os.makedirs, self._directory, 0o700, exist_ok=True))
             with self._opening:
                 async with self._open() as runtime:
                     self._opening = trio.CancelScope()  # from here on it is drained, not broken off

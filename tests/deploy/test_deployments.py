@@ -119,6 +119,43 @@ async def test_what_a_crash_left_is_swept(store, directory):
     assert sorted(path.name for path in (directory / "dev").iterdir()) == ["README", "f.json"]
 
 
+async def test_what_is_there_already_is_not_written_again(store, directory):
+    """Deployed once more as it is: no file is exchanged, and no disk waited for."""
+    path = directory / "dev" / "f.json"
+    await store.put(one())
+    first = path.stat()
+    await store.put(one())
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
+    await store.put(one(replicas=2))
+    assert path.stat().st_mtime_ns > first.st_mtime_ns
+    assert store.look()[0].replicas == 2
+
+
+@pytest.mark.parametrize("touch", [lambda path: path.unlink(), lambda path: path.write_bytes(b"{}")])
+async def test_what_somebody_touched_is_written_again(store, directory, touch):
+    """What is kept is what was sent last, whoever removed or changed the file."""
+    await store.put(one())
+    touch(directory / "dev" / "f.json")
+    await store.put(one())
+    assert store.look() == [one()]
+
+
+async def test_what_may_not_be_on_the_disk_is_written_again(store, directory):
+    """After a failure nobody knows what the disk has, whatever the file says; and what an earlier life wrote."""
+    path = directory / "dev" / "f.json"
+    await store.put(one())
+    content = path.read_bytes()
+    (directory / "dev").chmod(0o500)
+    with pytest.raises(StoreFailed), as_anybody():
+        await store.put(one(replicas=7))
+    (directory / "dev").chmod(0o700)
+    assert path.read_bytes() == content
+    for again in (store, Deployments(directory)):
+        before = path.stat().st_ino, path.stat().st_mtime_ns
+        await again.put(one())
+        assert (path.stat().st_ino, path.stat().st_mtime_ns) != before
+
+
 @contextmanager
 def as_anybody():
     """Root may write anywhere, so it is somebody else meanwhile."""
