@@ -6,6 +6,8 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+pytest.register_assert_rewrite("tests.house.faas_cli", "tests.house.faas_cli_suite")
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(

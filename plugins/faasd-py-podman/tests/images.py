@@ -6,12 +6,18 @@ import re
 import subprocess
 import tarfile
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from faasd_py.testing.runtime_conformance import SUBJECT
+from tests.house.daemon import FUNCTIONS
 
 INTERPRETER = Path("/usr/bin/python3").resolve()
 FUNCTION = Path(__file__).with_name("function.py")
+SERVICE = FUNCTIONS / "service.py"
+WATCHDOG = Path(__file__).with_name("watchdog.py")
+PROGRAMS = (Path("/bin/cat"), Path("/usr/bin/tr"))
+"""What the watchdog may run, besides Python."""
 _LEFT_OUT = re.compile(
     r"/(test|idlelib|ensurepip|lib2to3|distutils|pydoc_data|tkinter|config-3[^/]*|dist-packages)(/|$)|opt-\d\.pyc$"
 )
@@ -19,14 +25,17 @@ CONFIG = {"Cmd": ["/usr/bin/python3", "-I", "-S", "/function.py"]}
 
 
 def write_python_root(path: Path) -> None:
-    """A root filesystem with Python, its standard library, `/function.py` and `/subject.py`, as a tar."""
+    """A root filesystem with Python, its standard library, some programs, and the tests' functions below /, as a tar."""
     library = Path(f"/usr/lib/{INTERPRETER.name}")
     with tarfile.open(path, "w", dereference=True) as tar:
         tar.add(INTERPRETER, "usr/bin/python3")
-        for shared in _shared_libraries(INTERPRETER):
+        for program in PROGRAMS:
+            tar.add(program, str(program).lstrip("/"))
+        for shared in dict.fromkeys(chain(*map(_shared_libraries, (INTERPRETER, *PROGRAMS)))):
             tar.add(shared, shared.lstrip("/"))
         tar.add(library, str(library).lstrip("/"), filter=_kept)
-        tar.add(FUNCTION, "function.py")
+        for function in (FUNCTION, WATCHDOG, SERVICE):
+            tar.add(function, function.name)
         tar.add(SUBJECT, "subject.py")
         for name in ("tmp", "proc", "dev", "sys", "etc"):
             folder = tarfile.TarInfo(name)

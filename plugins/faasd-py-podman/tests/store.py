@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ class Store:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.socket = directory / "podman.sock"
+        self.root = directory / "root.tar"
         places = (("root", "root"), ("runroot", "run"), ("network-config-dir", "networks"))
         self.command = ["podman", *(f"--{option}={directory / name}" for option, name in places)]
 
@@ -48,14 +50,15 @@ class Store:
 
     def load(self) -> None:
         """The test images: one root, two commands."""
-        tar = self.directory / "root.tar"
-        write_python_root(tar)
-        for name, command in (
-            (IMAGE, '["/usr/bin/python3", "-I", "-S", "/function.py"]'),
-            (SUBJECT_IMAGE, '["/usr/bin/python3", "-I", "-S", "/subject.py", "serve"]'),
-        ):
-            self.podman("import", "--change", f"CMD {command}", str(tar), name)
-        tar.unlink()
+        write_python_root(self.root)
+        self.make(IMAGE, "/function.py")
+        self.make(SUBJECT_IMAGE, "/subject.py", "serve")
+
+    def make(self, name: str, *words: str, **environment: str) -> None:
+        """One more image of that root: its Python with these words."""
+        command = json.dumps(["/usr/bin/python3", "-I", "-S", *words])
+        changes = [f"CMD {command}", *(f"ENV {key}={value}" for key, value in environment.items())]
+        self.podman("import", *(f"--change={change}" for change in changes), str(self.root), name)
 
     def containers(self) -> list[str]:
         """The names of all that exist, running or not."""

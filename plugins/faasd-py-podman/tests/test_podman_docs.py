@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from faasd_py.config import load
+from faasd_py.core.durations import format_size
 from faasd_py_podman.options import FunctionOptions, Options
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -27,7 +28,7 @@ def blocks(language: str) -> list[str]:
 
 def test_every_setting_with_its_default():
     """And none that does not exist."""
-    plain = msgspec.to_builtins(Options())
+    plain = msgspec.to_builtins(Options(), enc_hook=format_size)
     del plain["functions"]
     told = {name: None if cell == NONE else json.loads(cell.strip("`")) for name, cell in ROWS.items()}
     assert told == plain

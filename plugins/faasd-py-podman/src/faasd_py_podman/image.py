@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 import trio
 
-from faasd_py.api import ConfigError, Instance, OpenInstance, Runtime, RuntimeSite, open_fleet
+from faasd_py.api import ConfigError, Instance, OpenInstance, Runtime, RuntimeSite, open_fleet, tasks_beside
 from faasd_py_podman.container import Container
+from faasd_py_podman.copies import Copies
 from faasd_py_podman.host import rlimits
 from faasd_py_podman.options import PLACE, Chosen
 from faasd_py_podman.podman import Podman
@@ -119,13 +120,17 @@ async def open_container(plan: Plan, number: int) -> AsyncIterator[Container]:
         FunctionUnavailable: it ended at once.
     """
     with _directory(plan.site.directory.absolute() / str(number)) as directory:
-        container = Container(plan.podman, plan.site, await _box(plan, directory))
-        try:
-            await container.start()
-            yield container
-        finally:
-            with trio.CancelScope(shield=True):
-                await container.stop()
+        copies = Copies(plan.site, directory) if plan.site.settings.secrets else None
+        container = Container(plan.podman, plan.site, await _box(plan, directory, copies))
+        async with tasks_beside() as beside:
+            if copies is not None:
+                beside.start_soon(copies.follow)
+            try:
+                await container.start()
+                yield container
+            finally:
+                with trio.CancelScope(shield=True):
+                    await container.stop()
 
 
 @contextmanager
@@ -138,7 +143,7 @@ def _directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-async def _box(plan: Plan, directory: Path) -> Box:
+async def _box(plan: Plan, directory: Path, copies: Copies | None) -> Box:
     site, podman = plan.site, plan.podman
     image = plan.image
     if not await podman.rest.exists(f"/images/{image}"):  # somebody has removed it
@@ -150,26 +155,11 @@ async def _box(plan: Plan, directory: Path) -> Box:
         network=plan.chosen.network,
         capabilities=plan.chosen.capabilities,
         log=directory / "log",
-        secrets=_secrets(site, directory),
+        secrets=copies.path if copies is not None else None,
         tmp_size=int(podman.options.tmp_size),
         rlimits=rlimits(site.settings.limits.open_files),
         enforced=frozenset({"memory", "cpu", "pids"} - set(podman.host.unenforced(site))),
     )
-
-
-def _secrets(site: RuntimeSite, directory: Path) -> Path | None:
-    """Copies that any user in the container may read, in a directory that nobody outside may enter."""
-    if not site.settings.secrets:
-        return None
-    place = directory / "secrets"
-    place.mkdir(mode=0o755)
-    for name in site.settings.secrets:
-        try:
-            shutil.copyfile(site.secrets / name, place / name)
-        except OSError as error:
-            raise ConfigError(f"{_place(site)}.secrets: {name}: {error.strerror}") from error
-        (place / name).chmod(0o444)
-    return place
 
 
 def _place(site: RuntimeSite) -> str:
