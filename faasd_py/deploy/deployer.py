@@ -137,9 +137,17 @@ class Deployer:
                 old = self._registry.deployed(label)
                 if old is None and update:
                     raise NotFound(f"function: {label} not found")
-                await self._replace(name, namespace, sent, old)
+                try:
+                    await self._replace(name, namespace, sent, old)
+                except BadRequest as error:
+                    self._refused(label, sent.image, old is not None, str(error))
+                    raise
         self._events.emit("function.deployed", function=label, image=sent.image, update=old is not None)
         _log.info("%s is %s: %s", label, "updated" if old else "deployed", sent.image)
+
+    def _refused(self, label: str, image: str, update: bool, reason: str) -> None:
+        self._events.emit("function.refused", function=label, image=image, update=update, reason=reason)
+        _log.warning("%s is not %s: %s", label, "updated" if update else "deployed", reason)
 
     async def _replace(self, name: str, namespace: str, sent: FunctionDeployment, old: Wanted | None) -> None:
         label = f"{name}.{namespace}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -90,9 +91,4 @@ async def _connect(sock: socket.socket, address: str | tuple[str, int]) -> None:
         await wait_writable(sock.fileno())
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if error:
-        raise OSError(error, errno_text(error))
-
-
-def errno_text(number: int) -> str:
-    """What the system says about an errno."""
-    return OSError(number, "").strerror or errno.errorcode.get(number, str(number))
+        raise OSError(error, os.strerror(error))

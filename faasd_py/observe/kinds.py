@@ -27,6 +27,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "callback.retry": _DELIVERY,
     "callback.dead": _DELIVERY,
     "function.deployed": ("function", "image", "update"),
+    "function.refused": ("function", "image", "update", "reason"),
     "function.removed": ("function",),
     "function.crashed": ("function", "instance", "reason"),
     "function.unhealthy": ("function", "instance", "reason"),

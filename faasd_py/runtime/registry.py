@@ -332,10 +332,10 @@ async def _proved(keeper: Keeper) -> None:
         place = "" if function.trouble.startswith("function ") else f"function {function.label}: "
         raise BadRequest(f"{place}{function.trouble}")
     if not settled:
-        why = (
-            function.runtime.replicas().trouble
-            or f"it does not answer within {keeper.settings.start_timeout}"
-        )
+        replicas = function.runtime.replicas()
+        why = replicas.trouble
+        if not replicas.failures:
+            why = f"not ready within {keeper.settings.start_timeout}{why and f': {why}'}"
         raise BadRequest(f"function {function.label}: {why}")
 
 

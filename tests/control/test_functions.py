@@ -303,6 +303,18 @@ async def test_what_cannot_be_deployed(system, daemon, more, line):
     assert daemon.registry.deployments() == []
 
 
+async def test_observers_hear_of_what_is_refused(system, daemon):
+    """With the sentence that the caller gets; what only cannot be found is nobody's business."""
+    assert said(await system("PUT", "/system/functions", SENT))[0] == 404
+    for method in ("POST", "PUT"):
+        _, line = said(await system(method, "/system/functions", {**SENT, "image": "no:1"}))
+        await system("POST", "/system/functions", SENT)
+        refused = [event for event in daemon.told if event["event"] == "function.refused"]
+        facts = {"function": "f.openfaas-fn", "image": "no:1", "update": method == "PUT", "reason": line}
+        assert {key: refused[-1][key] for key in facts} == facts
+    assert len(refused) == 2
+
+
 @pytest.mark.parametrize(
     "name", ["", "../../etc/passwd", "a/b", "-a", "a b", "x" * 64, "ü", "a\n", ".", "..", "a.b.dev"]
 )

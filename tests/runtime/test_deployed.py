@@ -169,7 +169,7 @@ async def test_one_that_does_not_answer_is_refused(registry, runs):
     """After start_timeout, and what was opened is closed again."""
     runs.available = 0
     slow = FunctionSettings(command=["x"], start_timeout=0.05)
-    with pytest.raises(BadRequest, match=r"function f\.dev: it does not answer within"):
+    with pytest.raises(BadRequest, match=r"function f\.dev: not ready within"):
         await deploy(registry, wanted(settings=slow))
     assert registry.get(b"f.dev") is None
     await eventually(lambda: len(runs.closed) == 1)
@@ -185,7 +185,7 @@ async def test_one_that_never_opens_is_broken_off(tmp_path, autojump_clock):
 
     slow = FunctionSettings(command=["x"], start_timeout=0.05)
     async with opened(tmp_path, stuck) as registry:
-        with pytest.raises(BadRequest, match=r"function f\.dev: it does not answer within"):
+        with pytest.raises(BadRequest, match=r"function f\.dev: not ready within"):
             await deploy(registry, wanted(settings=slow))
         await registry.apply({"g": slow})
         async with trio.open_nursery() as nursery:

@@ -24,6 +24,10 @@ class Backoff:
         self.reason = ""
         self._failed_at = -math.inf
 
+    def good(self) -> None:
+        """One is ready: what was wrong before explains nothing any more."""
+        self.reason = ""
+
     def failed(self, reason: str, started_at: float, ready_at: float, now: float) -> float:
         """The next start waits so many seconds: twice as long each time, unless this one was ready for a good while."""
         self.reason = reason

@@ -133,8 +133,10 @@ class Fleet:
         raise FunctionUnavailable(f"not ready within {self._settings.start_timeout}{why and f': {why}'}")
 
     def _trouble(self) -> str:
-        """Why none answers, as far as that is known."""
-        return next((replica.failure for replica in self._replicas if replica.up), "") or self._backoff.reason
+        """Why none answers, as far as that is known: an end says more than that another one does not answer yet."""
+        up = [replica for replica in self._replicas if replica.up and replica.failure]
+        lapsed = next((replica.failure for replica in up if replica.ready_at), "")
+        return lapsed or self._backoff.reason or next((replica.failure for replica in up), "")
 
     def _tell(self, failure: str = "") -> None:
         news, self._news = self._news, News()
@@ -145,6 +147,7 @@ class Fleet:
         """See Watcher."""
         self._serving = [replica for replica in self._replicas if replica.ready]
         if replica.ready:
+            self._backoff.good()
             log.info("%s: instance %s is ready at %s", self._site.name, replica.name, replica.place)
             self._tell()
 

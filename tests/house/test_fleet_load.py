@@ -1,0 +1,101 @@
+"""Replicas that are real processes follow their load: up to max, down to min, to none, and back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.house.daemon import Daemon, service
+from tests.house.fleets import Callers, Fleet
+from tests.house.patience import until
+
+
+def scale(**labels: str) -> dict[str, str]:
+    return {"com.openfaas.scale." + name.replace("_", "-"): text for name, text in labels.items()}
+
+
+@pytest.fixture
+def fleet(start: Callable[..., Daemon], tmp_path: Path) -> Callable[..., Fleet]:
+    """A daemon whose function `api` has such labels; what is not needed is kept for a second."""
+
+    def make(labels: dict[str, str], **settings: Any) -> Fleet:
+        one = service(tmp_path / "0", labels=labels, idle_timeout="1s", **settings)
+        return Fleet(start({"api": one}), "api", tmp_path / "0")
+
+    return make
+
+
+def test_calls_in_flight(fleet: Callable[..., Fleet]) -> None:
+    """With a target of 2 (all of it): as many as every second call needs, three at most; then one, then none, then one again."""
+    target = {"type": "capacity", "target": "2", "target_proportion": "1"}
+    api = fleet(scale(**target, min="1", max="3", zero="true", zero_duration="2s"))
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(api.call, "hold/first") for _ in range(2)]
+        until(lambda: len(api.held("first")) == 2, what="two run")
+        assert len(api.starts) == 1
+        answers += [pool.submit(api.call, "hold/first")]
+        until(lambda: len(api.held("first")) == 3, what="three run")
+        api.settle(2)
+        answers += [pool.submit(api.call, "hold/second") for _ in range(12)]
+        until(lambda: len(api.held("second")) == 12, what="all run")
+        api.settle(3)
+        api.raise_flag("first")
+        api.raise_flag("second")
+        assert {answer.result().status for answer in answers} == {200}
+    api.settle(1)
+    api.settle(0)
+    assert len(api.starts) == 3, "the oldest stayed"
+    assert api.call().status == 200
+    api.settle(1)
+
+
+def test_calls_a_second(fleet: Callable[..., Fleet]) -> None:
+    """More than the target for a while: up to max, not a call fails; then back to min."""
+    api = fleet(scale(type="rps", target="5", min="1", max="3"))
+    api.settle(1)
+    with Callers(api, 3) as callers:
+        api.settle(3)
+        callers.each_went_on()
+    callers.fine()
+    api.settle(1)
+    assert len(api.starts) == 3
+
+
+def test_processor_time(fleet: Callable[..., Fleet]) -> None:
+    """As long as it is used: up to max; then back to min."""
+    api = fleet(scale(type="cpu", target="100", min="1", max="2"))
+    with Callers(api, 1, "burn") as callers:
+        api.settle(2, within=40)
+    callers.fine()
+    api.settle(1, within=40)
+
+
+def test_nobody_is_ended_with_a_call(fleet: Callable[..., Fleet]) -> None:
+    """Scaled down by hand, and asleep at once: what runs is answered first, and what comes meanwhile wakes it."""
+    api = fleet(scale(min="1", max="3", zero="true", zero_duration="60s"))
+    with ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(api.call, "hold/go") for _ in range(3)]
+        until(lambda: len(set(api.held("go"))) == 3 or len(api.held("go")) == 3, what="they run")
+        body = {"serviceName": "api", "replicas": 0}
+        assert api.daemon.system("POST", "/system/scale-function/api", body).status == 202
+        busy = set(api.held("go"))
+        assert api.call().status == 200
+        assert busy <= api.alive
+        api.raise_flag("go")
+        assert {answer.result().status for answer in answers} == {200}
+    until(lambda: not busy & api.alive, what="they end")
+    api.settle(1)
+
+
+def test_to_none_and_back_while_calls_come_now_and_then(fleet: Callable[..., Fleet]) -> None:
+    """Each comes at another moment of its falling asleep: all are answered."""
+    api = fleet(scale(min="1", max="1", zero="true", zero_duration="50ms"))
+    for number in range(40):
+        time.sleep(0.05 + number % 10 * 0.01)
+        assert api.call().status == 200
+    assert len(api.starts) > 2, "it slept"

@@ -1,0 +1,155 @@
+"""A new version of a function whose replicas are real processes: it takes over under load without a failed call, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.house.daemon import Daemon, Settings, alive, service
+from tests.house.fleets import Callers, Fleet
+from tests.house.patience import until
+from tests.house.wire import Answer
+
+Deploy = Callable[..., Answer]
+
+
+class Deployed(Fleet):
+    """The function `api`, deployed over REST."""
+
+    def deploy(self, version: str, **more: object) -> Answer:
+        body = {"service": self.name, "image": "acme/api:1", "envVars": {"VERSION": version}, **more}
+        return self.daemon.system("PUT" if self.starts else "POST", "/system/functions", body)
+
+    @property
+    def sent(self) -> Settings:
+        """The environment of what is deployed, as the status tells it."""
+        return dict(self.status["envVars"])
+
+
+@pytest.fixture
+def api(start: Callable[..., Daemon], tmp_path: Path) -> Iterator[Deployed]:
+    """Not deployed yet."""
+    images = {"acme/api:*": service(tmp_path / "0", start_timeout="2s")}
+    daemon = start({}, images=images)
+    daemon.wait_healthy()
+    yield Deployed(daemon, "api", tmp_path / "0")
+    assert "ERROR" not in daemon.log
+
+
+def labels(least: int, most: int) -> dict[str, str]:
+    return {"com.openfaas.scale.min": str(least), "com.openfaas.scale.max": str(most)}
+
+
+def never_ready(status: int = 503) -> dict[str, str]:
+    return {
+        "com.openfaas.ready.http.path": f"/status/{status}",
+        "com.openfaas.ready.http.periodSeconds": "0.05",
+    }
+
+
+def test_a_new_version_takes_over_under_load(api: Deployed) -> None:
+    """Slow calls finish in the old processes, which then end; from the PUT's answer on every call is the new one's."""
+    assert api.deploy("1", labels=labels(2, 2)).status == 202
+    old = api.settle(2)
+    with ThreadPoolExecutor(8) as pool, Callers(api, 6) as callers:
+        slow = [pool.submit(api.call, "hold/go") for _ in range(6)]
+        queued = [api.put("hold/go") for _ in range(2)]
+        until(lambda: len(api.held("go")) == 8, what="slow calls run")
+        assert set(api.held("go")) == old
+        assert api.deploy("2", labels=labels(2, 2)).status == 202
+        assert {api.call().text for _ in range(10)} == {"2"}
+        callers.each_went_on()
+        assert all(alive(pid) for pid in old)
+        api.raise_flag("go")
+        assert [answer.result().text for answer in slow] == ["1"] * 6
+        until(lambda: not old & api.alive, what="the old ones end")
+    callers.fine()
+    for call in queued:
+        assert api.daemon.wait_state(call, "DONE")["attempts"] == 1
+    for one in callers.answers:
+        versions = [text for _, text, _ in one]
+        assert versions == sorted(versions), "nobody sees the old one again"
+        assert set(versions) == {"1", "2"}
+    assert not old & api.settle(2)
+
+
+def test_versions_one_after_the_other(api: Deployed) -> None:
+    """Ten under load: no failed call, and in the end nothing of the others is left."""
+    assert api.deploy("0", labels=labels(1, 3)).status == 202
+    with Callers(api, 6) as callers:
+        for number in range(1, 10):
+            assert api.deploy(str(number), labels=labels(1, 3)).status == 202
+            assert api.call().text == str(number)
+            callers.each_went_on(1)
+    callers.fine()
+    last = {pid for _, text, pid in callers.all if text == "9"}
+    until(lambda: api.alive >= last and len(api.alive) <= 3, what="the others end")
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"annotations": never_ready()}, "/status/503 answered 503"),
+        ({"annotations": never_ready(404)}, "/status/404 answered 404"),
+        (
+            {"envVars": {"VERSION": "2", "STARTS_AFTER": "60"}},
+            "not ready within 2s: cannot connect to 127.0.0.1:",
+        ),
+        (
+            {"envVars": {"VERSION": "2", "STARTS_AFTER": "soon"}},
+            "ended with exit status 1",
+        ),
+    ],
+    ids=["unready", "no-such-path", "too-slow", "crashes"],
+)
+def test_a_version_that_is_never_ready_is_refused(
+    api: Deployed, more: dict[str, object], reason: str
+) -> None:
+    """The answer says why; the old one serves all the time, is what the status tells, and is what a restart brings back."""
+    assert api.deploy("1", labels=labels(2, 2)).status == 202
+    old = api.settle(2)
+    with Callers(api, 4) as callers:
+        refused = api.deploy("2", labels=labels(2, 2), **more)
+        assert (refused.status, reason in refused.text) == (400, True), refused
+        assert refused.text.startswith("function api.openfaas-fn: ")
+        callers.each_went_on()
+    callers.fine()
+    assert callers.pids <= old
+    assert api.sent == {"VERSION": "1"}
+    assert api.settle(2) == old
+    assert f"api.openfaas-fn is not updated: {refused.text.strip()}" in api.daemon.log
+    api.daemon.restart()
+    assert api.call().text == "1"
+
+
+def test_a_refused_version_does_not_wait_for_the_slow_calls_of_the_old_one(api: Deployed) -> None:
+    """Nor does it end them; the next good version does as ever."""
+    assert api.deploy("1").status == 202
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(api.call, "hold/go")
+        until(lambda: api.held("go"), what="it runs")
+        assert api.deploy("2", annotations=never_ready()).status == 400
+        assert api.deploy("3").status == 202
+        assert api.call().text == "3"
+        api.raise_flag("go")
+        assert slow.result().text == "1"
+    assert len(api.settle(1)) == 1
+
+
+def test_removed_and_deployed_again_while_it_drains(api: Deployed) -> None:
+    """The call that runs is answered by the process that had it."""
+    assert api.deploy("1").status == 202
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(api.call, "hold/go")
+        until(lambda: api.held("go"), what="it runs")
+        assert api.daemon.system("DELETE", "/system/functions", {"functionName": "api"}).status == 202
+        assert api.call().status == 404
+        body = {"service": "api", "image": "acme/api:1", "envVars": {"VERSION": "2"}}
+        assert api.daemon.system("POST", "/system/functions", body).status == 202
+        assert api.call().text == "2"
+        api.raise_flag("go")
+        assert slow.result().text == "1"
+    api.settle(1)
