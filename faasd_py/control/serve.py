@@ -32,11 +32,13 @@ async def serve_control(
     *,
     stop: Stop = trio.sleep_forever,
     confines: Confines = nobody,
+    imported: Callable[[], object] = int,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `control.sock` and `admin.sock` in `directory` until cancelled, or until `stop` returns.
 
-    Whom `confines` tells of by its pid is refused, though it be the same user.
+    Whom `confines` tells of by its pid is refused, though it be the same user. `imported` is called once the framework is
+    there and before the first request is answered.
 
     Started as soon as both sockets can be connected to: requests wait there while the framework is imported
     (0.4 s of a thread's time), which is when the first one is answered.
@@ -47,6 +49,7 @@ async def serve_control(
     with private_socket(directory / CONTROL) as control, private_socket(directory / ADMIN) as admin:
         task_status.started()
         open_app, admin_app = await trio.to_thread.run_sync(_make, daemon, confines, abandon_on_cancel=True)
+        imported()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(open_app.serve, control, stop)
             nursery.start_soon(admin_app.serve, admin, stop)

@@ -6,6 +6,7 @@ queue is flushed → functions stop. A second signal ends the waiting at once; n
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -210,8 +211,14 @@ class Daemon:
         status: trio.TaskStatus[None] = task_status
         while not self._closing.is_set():
             try:
+                # what is there by then lasts: a full collection over all of it would hold up every call for 20 ms
                 await serve_control(
-                    self, self._runtime, stop=self._closing.wait, confines=self._confines, task_status=status
+                    self,
+                    self._runtime,
+                    stop=self._closing.wait,
+                    confines=self._confines,
+                    imported=gc.freeze,
+                    task_status=status,
                 )
             except Exception as error:
                 if isinstance(error, BootError) and status is task_status:
