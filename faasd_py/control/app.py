@@ -21,7 +21,7 @@ def create_app(daemon: Daemon) -> QuartTrio:
     """The app for `control.sock`."""
     app = bare_app("control")
     add_measures(app, daemon)
-    add_auth(app)
+    add_auth(app, daemon.metrics.auth_failed)
     add_all(app, daemon)
 
     @app.get("/healthz")

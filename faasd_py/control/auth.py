@@ -6,6 +6,7 @@ On `control.sock` alone; who may open `admin.sock` is up to the file system. A r
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from quart import Response, request
@@ -22,7 +23,7 @@ _UNDESCRIBED: Final = {("GET", "/"): OPEN, ("GET", "/metrics"): OPEN}
 _PARAMETER: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
-def add_auth(app: QuartTrio) -> None:
+def add_auth(app: QuartTrio, failed: Callable[[str], None]) -> None:
     """Every route but the open ones needs somebody whom the door recognised, with the scope that the table says."""
     scopes: dict[tuple[str, str], str] = {
         **_UNDESCRIBED,
@@ -34,10 +35,10 @@ def add_auth(app: QuartTrio) -> None:
         if request.url_rule is None:
             return None
         path = _PARAMETER.sub(r"{\1}", request.url_rule.rule)
-        return _refusal(scopes.get((request.method, path), ADMIN))
+        return _refusal(scopes.get((request.method, path), ADMIN), failed)
 
 
-def _refusal(needed: str) -> Response | None:
+def _refusal(needed: str, failed: Callable[[str], None]) -> Response | None:
     if needed == OPEN:
         return None
     who = Identity.parse(request.headers.get(FIELD))
@@ -45,5 +46,6 @@ def _refusal(needed: str) -> Response | None:
         return problem(401, "invalid credentials")
     if who.may(needed):
         return None
+    failed("scope")
     held = " and ".join(sorted(who.scopes))
     return problem(403, f"insufficient scope: this needs {needed}, {who.name} has {held}")

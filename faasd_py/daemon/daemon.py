@@ -88,7 +88,7 @@ class Daemon:
         self._runtime = Path(config.state.runtime_directory)
         self._state = Path(config.state.directory)
         self._rates = Rates()
-        self._gate = Gate(self.keyring, config.auth)
+        self._gate = Gate(self.keyring, config.auth, self.metrics.auth_failed)
         self._enqueue = Enqueue(
             self.registry,
             self.queue,

@@ -30,6 +30,7 @@ UNKNOWN_OPERATOR: Final[Answer] = (
     b"invalid credentials",
 )
 """Wire contract §1.1: no line end."""
+CROSS_SITE: Final[Answer] = text(403, "a page of another site may not change anything here")
 _CHALLENGE: Final = (
     b'WWW-Authenticate: Bearer realm="faasd-py function invoke"\r\n'
     b'WWW-Authenticate: Basic realm="faasd-py function invoke"\r\n'

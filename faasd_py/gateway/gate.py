@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 
 import trio
 
 from faasd_py.auth import scopes
+from faasd_py.auth.cross_site import is_cross_site
 from faasd_py.auth.identity import EVERYONE, Identity
 from faasd_py.auth.keyring import Keyring
 from faasd_py.auth.slowdown import Slowdown, address_of
@@ -29,11 +31,18 @@ _log: Final = logging.getLogger("faasd_py.auth")
 class Gate:
     """Asks callers of functions, and operators. Without a keyring nobody is asked anything.
 
-    `functions`: whether functions ask that do not say; `system`: whether /system and /ui do.
+    `functions`: whether functions ask that do not say; `system`: whether /system and /ui do. `failed` is told of each
+    refusal: `credentials`, `scope` or `cross-site`.
     """
 
-    def __init__(self, keyring: Keyring | None = None, settings: AuthSettings | None = None) -> None:
+    def __init__(
+        self,
+        keyring: Keyring | None = None,
+        settings: AuthSettings | None = None,
+        failed: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._keyring = keyring
+        self._failed = failed
         self._slow = Slowdown()
         self._waiting = 0
         self.reconfigure(settings or AuthSettings(enabled=False))
@@ -48,7 +57,15 @@ class Gate:
         return self.functions if settings.auth is None else settings.auth
 
     async def operator(self, exchange: Exchange) -> Identity | None:
-        """Who asks for the control plane; None when it was nobody known, who has been answered."""
+        """Who asks for the control plane; None when it was nobody known, who has been answered.
+
+        Also where nobody is asked, a page of another site may not have its visitors' browsers do our operators' work.
+        """
+        site, origin = (fields.get(exchange.headers, name) for name in (b"sec-fetch-site", b"origin"))
+        if is_cross_site(exchange.method, site, origin, exchange.host):
+            self._failed("cross-site")
+            await exchange.answer(*answers.CROSS_SITE)
+            return None
         if not self.system:
             return EVERYONE
         identity = await self._recognise(exchange)
@@ -62,6 +79,7 @@ class Gate:
         if identity is None:
             await exchange.answer(*answers.UNKNOWN_CALLER)
         elif not identity.may(scopes.INVOKE):
+            self._failed("scope")
             await exchange.answer(*answers.MAY_NOT_INVOKE)
         else:
             return True
@@ -74,6 +92,7 @@ class Gate:
             return None
         identity = self._keyring.identify(said[0], time.time()) if len(said) == 1 else None
         if identity is None:
+            self._failed("credentials")
             await self._delay(exchange)
         return identity
 

@@ -38,6 +38,7 @@ def render(
         replicas(services),
         usage(services),
         asynchronous(metrics, queue, now),
+        strangers(metrics),
         lines(metrics.logs),
         itself(process),
     ):
@@ -139,6 +140,12 @@ def asynchronous(metrics: Metrics, queue: QueueFigures | None, now: float) -> It
         ("function_name", "outcome"),
         metrics.scheduled_by.copy().items(),
     )
+
+
+def strangers(metrics: Metrics) -> Iterator[Lines]:
+    """Who was not let in."""
+    failures = by(metrics.auth_failures_by)
+    yield counter("faasd_auth_failures", "Requests that were not let in, by reason.", ("reason",), failures)
 
 
 def lines(logs: Figures) -> Iterator[Lines]:

@@ -120,6 +120,7 @@ def test_requests_wait_while_the_framework_is_imported():
 import sys, tempfile, trio
 from pathlib import Path
 from types import SimpleNamespace
+from faasd_py.observe.metrics import Metrics
 from faasd_py.control import serve
 async def main():
     async with trio.open_nursery() as nursery:
@@ -129,7 +130,7 @@ async def main():
             return made(daemon, confines)
         loaded, serve._make = [], late
         with tempfile.TemporaryDirectory() as directory:
-            await nursery.start(serve.serve_control, SimpleNamespace(events=None), Path(directory))
+            await nursery.start(serve.serve_control, SimpleNamespace(events=None, metrics=Metrics()), Path(directory))
             stream = await trio.open_unix_socket(directory + "/control.sock")
             await stream.send_all(b"GET /nothing HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
             answer = await stream.receive_some()

@@ -25,6 +25,8 @@ class Exchange:
         self.headers = b"".join(b"Authorization: %b\r\n" % value for value in said)
         self.peer = peer
         self.target = b"/system/functions?secret=1"
+        self.method = b"GET"
+        self.host = b"box:8080"
         self.status = 0
         self.lines = b""
 
@@ -36,6 +38,20 @@ class Exchange:
 def gate(tmp_path) -> Gate:
     keys = Keys(credentials=Credentials(b"admin", b"word"), tokens=(), path=tmp_path / "t", managed=True)
     return Gate(Keyring(keys), AuthSettings())
+
+
+@pytest.mark.parametrize("open_to_all", [False, True])
+async def test_a_page_of_another_site_changes_nothing(gate, open_to_all):
+    """Not with the right credentials, and not where nobody needs any; it may look, which its script cannot read."""
+    failures = []
+    gate = Gate(failed=failures.append) if open_to_all else gate
+    gate._failed = failures.append
+    exchange = Exchange(RIGHT)
+    exchange.headers += b"Origin: http://evil.example\r\n"
+    assert await gate.operator(exchange) is not None
+    exchange.method = b"POST"
+    assert await gate.operator(exchange) is None
+    assert (exchange.status, failures) == (403, ["cross-site"])
 
 
 async def asked(gate: Gate, *said: bytes, peer: bytes = b"10.0.0.1:1234") -> tuple[int, float]:

@@ -137,6 +137,24 @@ def test_nobody_can_say_themselves_who_they_are(house, name):
     assert house.ask("POST", "/system/secrets", b"{}", low).status == 403
 
 
+def test_a_page_of_another_site_changes_nothing(house):
+    """Its visitor's browser knows the password, and says who asks; functions are anybody's, and are told the origin."""
+    foreign = house.authorization | {"Origin": "http://evil.example", "Content-Type": "text/plain"}
+    new = json.dumps({"name": "taken"}).encode()
+    for headers in (foreign, foreign | {"Sec-Fetch-Site": "cross-site"}):
+        answer = house.ask("POST", "/system/secrets", new, headers)
+        assert (answer.status, answer.body) == (403, b"a page of another site may not change anything here\n")
+        assert house.ask("DELETE", "/system/functions", b"{}", headers).status == 403
+    assert house.ask("GET", "/system/secrets", headers=foreign).status == 200
+    assert house.ask("POST", "/function/open", b"hello", {"Origin": "http://evil.example"}).body == b"hello"
+    own = house.authorization | {"Origin": f"http://127.0.0.1:{house.port}"}
+    own |= {"Host": f"127.0.0.1:{house.port}"}
+    assert house.ask("POST", "/system/secrets", b"{}", own).status == 400
+    low = bearer(house.tokens["read"])
+    assert house.ask("POST", "/system/secrets", b"{}", low).status == 403
+    assert b'faasd_auth_failures_total{reason="cross-site"} 4.0' in house.ask("GET", "/metrics").body
+
+
 def test_the_private_socket_of_the_command_line_asks_nobody(house):
     """Who may open it is up to the file's mode."""
     assert (house.root / "run" / "admin.sock").stat().st_mode & 0o777 == 0o600

@@ -249,6 +249,7 @@ def test_what_the_rooms_count(metrics):
     metrics.callback("delivered")
     metrics.callback("delivered")
     metrics.refused("full")
+    metrics.auth_failed("credentials")
     metrics.accepted(NAME)
     metrics.accepted("other.openfaas-fn")
     metrics.connections = lambda: 12
@@ -258,6 +259,8 @@ def test_what_the_rooms_count(metrics):
     assert sample(page, "faasd_dead_letters_total", function_name=NAME, reason="expired") == 1
     assert sample(page, "faasd_callbacks_total", outcome="delivered") == 2
     assert sample(page, "faasd_queue_refused_total", reason="full") == 1
+    assert sample(page, "faasd_auth_failures_total", reason="credentials") == 1
+    assert sample(page, "faasd_auth_failures_total", reason="cross-site") == 0
     assert sample(page, "queue_worker_messages_submitted_total", queue_name="faas-request") == 2
     assert sample(page, "queue_worker_messages_processed_total", queue_name="faas-request") == 3
     assert sample(page, "faasd_open_connections") == 12
