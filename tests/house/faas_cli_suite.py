@@ -77,7 +77,7 @@ class FaasCliSuite:
         """Nothing in it is null."""
         assert cli.version()["provider"]["provider"] == "faasd-py"
         assert cli.ready()
-        assert cli.ready("fixed")
+        until(lambda: cli.ready("fixed"), within=60)
         assert not cli.ready("nothing")
 
     def test_deploy_list_describe_invoke_remove(self, cli: FaasCli) -> None:
