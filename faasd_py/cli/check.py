@@ -3,36 +3,62 @@
 from __future__ import annotations
 
 import argparse
+import os
+import pwd
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from faasd_py.cli.errors import Usage
 from faasd_py.cli.terminal import say, table
 from faasd_py.config import Config, TlsSettings, find
-from faasd_py.config.load import examine, read
+from faasd_py.config.load import DEFAULT_PATH, examine, read
 from faasd_py.core.errors import ConfigError, PluginError
+
+if TYPE_CHECKING:
+    from faasd_py.runtime.confine.unit import Unit
 
 
 def run(options: argparse.Namespace) -> int:
     """OK and what can be confined here, or a sentence for each thing that is wrong."""
     path = find(options.config)
     config, wrong = examine(read(path))
+    unit = _unit(path)
     if config is not None and not wrong:
-        wrong = [*_plugins(config), *_functions(config), *_files(config)]
+        wrong = [*_plugins(config), *_functions(config, unit), *_files(config)]
     if wrong:
         raise Usage(*(f"{path}: {sentence}" for sentence in wrong))
     say("OK")
     if config is not None:
-        _confinement(config)
+        _confinement(config, unit)
     return 0
 
 
-def _confinement(config: Config) -> None:
-    """What of a function's bounds this machine can enforce, and why not."""
-    from faasd_py.runtime.confine.host import probe
+def _unit(path: Path) -> Unit | None:
+    """The unit whose daemon would read this file; None: whoever asks starts it."""
+    from faasd_py.runtime.confine.unit import look
 
-    table(("CONFINEMENT", "HERE", "BY, OR WHY NOT"), list(probe(config.state.directory).rows()))
+    return look() if str(path) == DEFAULT_PATH else None
+
+
+def _confinement(config: Config, unit: Unit | None) -> None:
+    """What of a function's bounds this machine can enforce, why not, and for whom that is said."""
+    from faasd_py.runtime.confine.host import probe
+    from faasd_py.runtime.confine.unit import NAME
+
+    table(("CONFINEMENT", "HERE", "BY, OR WHY NOT"), list(probe(config.state.directory, unit).rows()))
+    if unit is not None:
+        say(f"For the daemon of {NAME}, which runs as {unit.user}.")
+    else:
+        say(f"For a daemon that {_myself()} starts; one of another user may be able to do more, or less.")
+
+
+def _myself() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user {os.geteuid()}"
 
 
 def _plugins(config: Config) -> Iterator[str]:
@@ -48,7 +74,7 @@ def _plugins(config: Config) -> Iterator[str]:
         yield str(error)
 
 
-def _functions(config: Config) -> Iterator[str]:
+def _functions(config: Config, unit: Unit | None) -> Iterator[str]:
     """Programs, directories, URLs and secrets; the same rules by which a function is opened."""
     from faasd_py import plugins
     from faasd_py.runtime.confine.host import probe
@@ -60,7 +86,7 @@ def _functions(config: Config) -> Iterator[str]:
     except PluginError:
         return
     secrets = Path(config.state.directory) / "secrets"
-    host = probe(config.state.directory)
+    host = probe(config.state.directory, unit)
     for name, function in config.functions.items():
         if mode_of(function) in modes:
             yield from problems(name, function, modes, secrets, host)

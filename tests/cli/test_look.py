@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import pwd
 import struct
 import subprocess
 import sys
@@ -41,9 +42,10 @@ def test_check_says_ok(cli, config):
     config.write_text("[functions.echo]\ncommand = ['cat']\n[functions.far]\nurl = 'http://10.0.0.5:9000'")
     said = cli("check")
     assert (said.status, said.err) == (0, "")
-    first, head, *rows = said.out.splitlines()
+    first, head, *rows, last = said.out.splitlines()
     assert (first, head.split()[:2]) == ("OK", ["CONFINEMENT", "HERE"])
     assert [row.split("  ")[0] for row in rows] == ["memory", "cpu", "pids", "user", "files", "system calls"]
+    assert last.startswith(f"For a daemon that {pwd.getpwuid(os.geteuid()).pw_name} starts; ")
 
 
 def test_check_says_all_that_is_wrong(cli, config):

@@ -435,3 +435,17 @@ secrets = ["token"]
     assert lines_said == ["exit status 1", "daemon", "hush", "CapBnd:\t0000000000000000"]
     box.systemctl("stop", SERVICE)
     box.run("sh", "-c", "rm -rf /var/lib/faasd-py /var/lib/private/faasd-py")
+
+
+def test_check_judges_for_the_unit(box):
+    """Whoever asks: root could start programs as others, the daemon of the unit cannot; with the drop-in it can."""
+    check = ("/opt/faasd-py/bin/faasd-py", "check")
+    said = box.run(*check).splitlines()
+    assert said[-1] == "For the daemon of faasd-py.service, which runs as a user that is made for it."
+    assert any(line.startswith("user ") and "without CAP_SETUID" in line for line in said)
+    box.write("/etc/faasd-py/config.toml", CONFIG + '[functions.other]\ncommand = ["id"]\nuser = "daemon"\n')
+    assert "functions.other.user: functions cannot run as 'daemon' here" in box.fails(*check)
+    drop_in(box, AS_USERS)
+    assert box.run(*check).splitlines()[-1] == "For the daemon of faasd-py.service, which runs as root."
+    box.write("/srv/other.toml", CONFIG)
+    assert "For a daemon that root starts" in box.run(*check, "--config", "/srv/other.toml")

@@ -29,6 +29,7 @@ _LEAST_QUOTA: Final = 1_000
 _EMPTY_WITHIN: Final = 5.0
 _POLL: Final = 0.005
 _SYSTEMD: Final = Path("/run/systemd/system")
+_PROC: Final = Path("/proc")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -44,14 +45,14 @@ class Place(msgspec.Struct, frozen=True):
         return set(_read(above / "cgroup.controllers").split()) if above is not None else set()
 
 
-def survey(name: str) -> Place:
+def survey(name: str, proc: Path = _PROC) -> Place:
     """Where this process may make groups; `name` tells daemons apart where nobody gave one a group of its own."""
-    if _mount() is None:
+    mount, path = _mount(proc), _place_of("self", proc)
+    if mount is None:
         return Place(reason="cgroup v2 is not mounted")
-    path = _place_of("self")
     if path is None:
         return Place(reason="this process's control group is not below the mounted ones")
-    whole = path == (_mount() or (path,))[0]
+    whole = path == mount[0]
     if not (path / "cgroup.type").exists():  # the root of all: it may have processes
         path /= f"faasd-py-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
         return _writable(Place(path), path.parent)
@@ -86,9 +87,9 @@ def _marked(path: Path) -> bool:
     return False
 
 
-def _mount() -> tuple[Path, str] | None:
+def _mount(proc: Path = _PROC) -> tuple[Path, str] | None:
     """Where cgroup v2 is mounted, and which of its directories is there (proc(5), mountinfo)."""
-    for line in _read(Path("/proc/self/mountinfo")).splitlines():
+    for line in _read(proc / "self" / "mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         if after.startswith("cgroup2 "):
             fields = before.split()
@@ -96,11 +97,11 @@ def _mount() -> tuple[Path, str] | None:
     return None
 
 
-def _place_of(pid: int | str) -> Path | None:
+def _place_of(pid: int | str, proc: Path = _PROC) -> Path | None:
     """The directory of a process's group; None when it is gone, or its group is not among the mounted ones."""
-    lines = _read(Path(f"/proc/{pid}/cgroup")).splitlines()
+    lines = _read(proc / str(pid) / "cgroup").splitlines()
     own = next((line[3:] for line in lines if line.startswith("0::")), None)
-    mount = _mount()
+    mount = _mount(proc)
     if own is None or mount is None:
         return None
     point, root = mount

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 import msgspec
 
 from faasd_py.runtime.confine import cgroup, identity, landlock, seccomp
+from faasd_py.runtime.confine.unit import Unit
 
 _ROOT: Final = Path("/sys/fs/cgroup/cgroup.controllers")
 
@@ -66,12 +66,25 @@ def with_groups(host: Host, controllers: set[str], reason: str) -> Host:
     return msgspec.structs.replace(host, **lacking)
 
 
-def probe(name: str) -> Host:
-    """What a daemon could do that ran here now; where systemd runs, one that is a service with Delegate=yes.
+def probe(name: str, unit: Unit | None = None) -> Host:
+    """What a daemon could do that ran here now: with this unit of systemd's, else as who asks.
+
+    Without a unit, where systemd runs, groups are those of a service with Delegate=yes.
 
     `name` is the daemon's state directory.
     """
+    if unit is not None:
+        found = msgspec.structs.replace(without_groups(), user=unit.user_lacks)
+        return with_groups(found, set() if unit.groups_lack else _given(), unit.groups_lack)
     place = cgroup.survey(name)
-    if place.path is None and Path("/run/systemd/system").is_dir() and os.access(_ROOT, os.R_OK):
-        return with_groups(without_groups(), set(_ROOT.read_text().split()), "")
+    if place.path is None and Path("/run/systemd/system").is_dir() and _given():
+        return with_groups(without_groups(), _given(), "")
     return with_groups(without_groups(), place.controllers(), place.reason)
+
+
+def _given() -> set[str]:
+    """The controllers that systemd can hand on: those of cgroup v2 where it is the only one (systemd's "unified hierarchy")."""
+    try:
+        return set(_ROOT.read_text("ascii").split())
+    except OSError:
+        return set()
