@@ -112,7 +112,9 @@ async def _rooms(
     async with (
         open_modes(loaded.modes, config) as modes,
         open_logbook(_directory(state / "logs"), config.logs) as logbook,
-        open_machinery(confiner, events.emit) as machinery,
+        open_machinery(
+            confiner, events.emit, _directory(Path(config.state.runtime_directory) / "helpers")
+        ) as machinery,
         open_registry(
             modes,
             namespace=config.gateway.namespace,

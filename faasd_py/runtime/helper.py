@@ -24,6 +24,7 @@ from faasd_py.runtime.child import Child
 from faasd_py.runtime.confine import runner
 from faasd_py.runtime.confine.cgroup import Group
 from faasd_py.runtime.pump import Pump
+from faasd_py.runtime.sessions import Sessions
 
 log: Final = logging.getLogger("faasd_py.runtime")
 LOST: Final = "the process that starts functions has ended"
@@ -42,6 +43,7 @@ class Helper:
         pump: Pump,
         null: int,
         on_lost: Callable[[Helper], None],
+        sessions: Sessions,
         *,
         spec: runner.Spec | None = None,
         group: Group | None = None,
@@ -57,12 +59,14 @@ class Helper:
         self._refusal = ""
         self._pump = pump
         self._on_lost = on_lost
+        self._sessions = sessions
         self._turn = trio.Lock()
         self._buffer = bytearray(spawner.MAX_MESSAGE)
         self._wire, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._wire.setblocking(False)
         with theirs:
             self.pid = _start(theirs.fileno(), null, spawner if spec is None else runner)
+        sessions.note(self.pid)
         if spec is not None:
             self._wire.send(marshal.dumps(cast("Any", spec)))
         pump.add(self._wire.fileno(), self._receive)
@@ -216,6 +220,7 @@ class Helper:
             if self.group is not None:
                 with trio.CancelScope(shield=True):
                     await self.group.remove()
+            self._sessions.forget(self.pid)
         finally:
             os.close(pidfd)
 

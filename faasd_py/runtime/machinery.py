@@ -14,6 +14,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -29,6 +30,7 @@ from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.pump import Pump
 from faasd_py.runtime.runners import Runners
+from faasd_py.runtime.sessions import Sessions
 
 log: Final = logging.getLogger("faasd_py.runtime")
 _KILLED_WITHIN: Final = 5.0
@@ -42,7 +44,12 @@ class Machinery:
     """Starts and stops processes. One for a daemon; `open_machinery` makes it."""
 
     def __init__(
-        self, nursery: trio.Nursery, pump: Pump, confiner: Confiner, emit: Callable[..., None]
+        self,
+        nursery: trio.Nursery,
+        pump: Pump,
+        confiner: Confiner,
+        emit: Callable[..., None],
+        sessions: Sessions,
     ) -> None:
         self.nursery = nursery
         self.pump = pump
@@ -50,8 +57,9 @@ class Machinery:
         self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self.confiner = confiner
         self.emit = emit
+        self._sessions = sessions
         self._helpers: list[Helper] = []
-        self._runners = Runners(confiner, pump, self.null, nursery, self._killed)
+        self._runners = Runners(confiner, pump, self.null, nursery, sessions, self._killed)
         self._most = min(_MOST_HELPERS, os.cpu_count() or 1)
         self._numbers = count(1)
 
@@ -138,7 +146,7 @@ class Machinery:
         best = min(ready, key=lambda helper: len(helper.children), default=None)
         if best is None or (len(best.children) >= _BUSY and len(self._helpers) < self._most):
             try:
-                helper = Helper(self.pump, self.null, self._lost)
+                helper = Helper(self.pump, self.null, self._lost, self._sessions)
             except OSError as error:
                 if best is None:
                     raise FunctionUnavailable(f"no process can be started: {error.strerror}") from error
@@ -184,15 +192,21 @@ class Machinery:
 
 @asynccontextmanager
 async def open_machinery(
-    confiner: Confiner | None = None, emit: Callable[..., None] = lambda *_, **__: None
+    confiner: Confiner | None = None,
+    emit: Callable[..., None] = lambda *_, **__: None,
+    directory: Path | None = None,
 ) -> AsyncIterator[Machinery]:
     """The machinery, until the block ends; then every process that it started is gone.
 
-    Without a `confiner` there are no control groups. `emit` takes an event's name and its facts.
+    Without a `confiner` there are no control groups. `emit` takes an event's name and its facts. With a `directory`, which is
+    this daemon's alone, what an earlier one left behind is ended first.
     """
+    sessions = Sessions(directory)
+    if left := await trio.to_thread.run_sync(sessions.end_leftovers):
+        log.warning("%d processes of functions were left behind by an earlier daemon: they are killed", left)
     async with open_nursery() as nursery:
         pump = Pump()
-        machinery = Machinery(nursery, pump, confiner or Confiner(_no_groups()), emit)
+        machinery = Machinery(nursery, pump, confiner or Confiner(_no_groups()), emit, sessions)
         nursery.start_soon(pump.run)
         try:
             yield machinery

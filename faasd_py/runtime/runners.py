@@ -16,6 +16,7 @@ from faasd_py.runtime.confine.confiner import Confiner
 from faasd_py.runtime.helper import Helper
 from faasd_py.runtime.pump import Pump
 from faasd_py.runtime.session import parent
+from faasd_py.runtime.sessions import Sessions
 
 OnKilled = Callable[[Bounds, int], None]
 _GONE_WITHIN: Final = 6.0
@@ -25,12 +26,19 @@ class Runners:
     """By the key of their bounds. A runner starts with its function's first process."""
 
     def __init__(
-        self, confiner: Confiner, pump: Pump, null: int, nursery: trio.Nursery, tell: OnKilled
+        self,
+        confiner: Confiner,
+        pump: Pump,
+        null: int,
+        nursery: trio.Nursery,
+        sessions: Sessions,
+        tell: OnKilled,
     ) -> None:
         self._confiner = confiner
         self._pump = pump
         self._null = null
         self._nursery = nursery
+        self._sessions = sessions
         self._tell = tell
         self._helpers: dict[str, Helper] = {}
         self._programs: Counter[str] = Counter()
@@ -63,6 +71,7 @@ class Runners:
                 self._pump,
                 self._null,
                 self._lost,
+                self._sessions,
                 spec=bounds.spec(group.path if group else None),
                 group=group,
                 on_killed=lambda pid: self._tell(bounds, pid),

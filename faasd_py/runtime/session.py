@@ -17,6 +17,7 @@ from typing import Final
 from faasd_py.runtime.contract import Usage
 
 _ROUNDS: Final = 20
+_STARTED: Final = 19
 _RSS: Final = 21
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -49,6 +50,15 @@ def _processes() -> Iterator[tuple[int, list[str]]]:
             fields = Path(entry.path, "stat").read_text(errors="replace").rpartition(")")[2].split()
             if len(fields) > _RSS:
                 yield int(entry.name), fields
+
+
+def started(pid: int) -> int | None:
+    """When it was started, in ticks since the boot; None when it does not run."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else int(fields[_STARTED])
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def parent(pid: int) -> int | None:

@@ -197,9 +197,19 @@ def test_all_are_killed_again_and_again(fleet: Callable[..., Fleet]) -> None:
 # the daemon is killed
 
 
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("all_at_once", [False, True])
 @pytest.mark.parametrize("way", ["port", "fixed", "unix"])
-def test_the_daemon_is_killed_with_its_fleet(start: Start, tmp_path: Path, way: str) -> None:
-    """The next one finds nobody of the last one's: not a process, not a port, not a socket; accepted calls are run."""
+def test_the_daemon_is_killed_with_its_fleet(
+    start: Start, tmp_path: Path, way: str, all_at_once: bool
+) -> None:
+    """The next one finds nobody of the last one's: not a process, not a port, not a socket; accepted calls are run.
+
+    Nor if the helpers were killed at the same moment, which would have ended its functions.
+    """
     more: dict[str, dict[str, Any]] = {
         "port": {"replicas": {"min": 3, "max": 3}},
         "fixed": {"port": free_port()},
@@ -211,7 +221,12 @@ def test_the_daemon_is_killed_with_its_fleet(start: Start, tmp_path: Path, way: 
         before = api.settle(count)
         calls = [api.put("version") for _ in range(5)] + [api.put("hold/go")]
         until(lambda: api.held("go"), what="one runs")
+        if all_at_once:
+            for helper in children(api.daemon.pid):
+                api.daemon.send(signal.SIGSTOP)
+                os.kill(helper, signal.SIGKILL)
         api.daemon.kill()
+        assert not all_at_once or before <= api.alive
         api.raise_flag("go")
         api.daemon.start()
         for call in calls:
