@@ -11,6 +11,10 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 NOT_FOUND: Final = "404 page not found\n"
+NO_PAGES: Final = (
+    "there are no web pages here: use faasd-py, faas-cli, or the REST API (/system/openapi.json)\n"
+)
+"""Below /ui, where OpenFaaS has its own."""
 MAX_BODY: Final = 1 << 20
 _log: Final = logging.getLogger("faasd_py.control")
 
@@ -42,7 +46,7 @@ async def _http(error: HTTPException) -> Response:
     if error.code == 405:
         return _wrong_method()
     if error.code == 404:
-        return text_answer(404, NOT_FOUND)
+        return text_answer(404, NO_PAGES if f"{request.path}/".startswith("/ui/") else NOT_FOUND)
     return text_answer(error.code or 500, f"{error.name.lower()}\n")
 
 

@@ -54,6 +54,7 @@ OPERATIONS: Final = (
     *tokens.OPERATIONS,
     *reload.OPERATIONS,
 )
+_FORBIDDEN: Final = "The token's scope does not reach so far, or a browser asks for a page of another site."
 _BRACES: Final = re.compile(r"\{(\w+)\}")
 _REFERENCE: Final = "#/components/schemas/{name}"
 
@@ -107,12 +108,7 @@ def _kinds(operations: list[Operation]) -> list[Any]:
 def _operation(operation: Operation, known: list[tuple[Any, Any]]) -> dict[str, Any]:
     answers = dict(operation.answers)
     if operation.scope != "open":
-        answers |= {
-            401: text("Who is asking?"),
-            403: text(
-                "The token's scope does not reach so far, or a browser asks for a page of another site."
-            ),
-        }
+        answers |= {401: text("Who is asking?"), 403: text(_FORBIDDEN)}
     if operation.body is not None:
         answers[413] = text("The body is over 1 MiB.")
     described: dict[str, Any] = {

@@ -88,7 +88,7 @@ class Daemon:
         self._runtime = Path(config.state.runtime_directory)
         self._state = Path(config.state.directory)
         self._rates = Rates()
-        self._gate = Gate(self.keyring, config.auth, self.metrics.auth_failed)
+        self._gate = Gate(self.keyring, config.auth, self.metrics.auth_failed, _names(config))
         self._enqueue = Enqueue(
             self.registry,
             self.queue,
@@ -309,7 +309,7 @@ class Daemon:
             found = await trio.to_thread.run_sync(read)
             self._messenger.reconfigure(new.callback, terms.own_names)
             self.keyring.use(found)
-            self._gate.reconfigure(new.auth)
+            self._gate.reconfigure(new.auth, _names(new))
         self._enqueue.terms = terms
         self.config = new
         log.setup(new.log)
@@ -347,6 +347,11 @@ class Daemon:
             _log.warning("changed, but in force only after a restart: %s", ", ".join(changed))
         gateway = msgspec.structs.replace(new.gateway, **fixed)
         return msgspec.structs.replace(new, gateway=gateway, **kept)
+
+
+def _names(config: Config) -> Sequence[str]:
+    """The hosts under which the gateway is known: those of the settings, and this machine's own."""
+    return (*config.gateway.names, os.uname().nodename)
 
 
 def _terms(config: Config) -> Terms:

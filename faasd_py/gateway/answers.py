@@ -31,6 +31,10 @@ UNKNOWN_OPERATOR: Final[Answer] = (
 )
 """Wire contract §1.1: no line end."""
 CROSS_SITE: Final[Answer] = text(403, "a page of another site may not change anything here")
+UNKNOWN_HOST: Final[Answer] = text(
+    403,
+    "auth.enabled is false, so the host that is asked has to be an address, a local name or one of gateway.names",
+)
 _CHALLENGE: Final = (
     b'WWW-Authenticate: Bearer realm="faasd-py function invoke"\r\n'
     b'WWW-Authenticate: Basic realm="faasd-py function invoke"\r\n'

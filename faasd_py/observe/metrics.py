@@ -74,7 +74,7 @@ class Metrics:
         self.dead_by: dict[tuple[str, str], int] = {}
         self.callbacks_by: dict[str, int] = {}
         self.refused_by: dict[str, int] = {}
-        self.auth_failures_by = dict.fromkeys(("credentials", "scope", "cross-site"), 0)
+        self.auth_failures_by = dict.fromkeys(("credentials", "scope", "cross-site", "host"), 0)
         self.scheduled_by: dict[tuple[str, str], int] = {}
         self.logs = Figures()
         """What was kept of the functions' lines: whoever opens the logbook sets it."""
@@ -144,7 +144,7 @@ class Metrics:
         self.refused_by[reason] = self.refused_by.get(reason, 0) + 1
 
     def auth_failed(self, reason: str) -> None:
-        """Somebody was not let in: wrong `credentials`, a token without the `scope`, or a `cross-site` request."""
+        """Somebody was not let in: wrong `credentials`, a token without the `scope`, a `cross-site` request, a strange `host`."""
         self.auth_failures_by[reason] += 1
 
     def scheduled(self, label: str, outcome: str) -> None:

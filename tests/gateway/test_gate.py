@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 
 import pytest
 import trio
@@ -13,7 +12,7 @@ from faasd_py.auth.keyring import Keyring
 from faasd_py.auth.keys import Keys
 from faasd_py.auth.slowdown import MOST
 from faasd_py.config import AuthSettings, FunctionSettings
-from faasd_py.gateway.gate import MOST_WAITING, Gate
+from faasd_py.gateway.gate import MOST_WAITING, WINDOW, Gate
 
 RIGHT, WRONG = (b"Basic " + base64.b64encode(b"admin:" + word) for word in (b"word", b"guess"))
 
@@ -35,17 +34,21 @@ class Exchange:
 
 
 @pytest.fixture
-def gate(tmp_path) -> Gate:
+def failures() -> list[str]:
+    """The refusals that were counted."""
+    return []
+
+
+@pytest.fixture
+def gate(tmp_path, failures) -> Gate:
     keys = Keys(credentials=Credentials(b"admin", b"word"), tokens=(), path=tmp_path / "t", managed=True)
-    return Gate(Keyring(keys), AuthSettings())
+    return Gate(Keyring(keys), AuthSettings(), failures.append)
 
 
 @pytest.mark.parametrize("open_to_all", [False, True])
-async def test_a_page_of_another_site_changes_nothing(gate, open_to_all):
+async def test_a_page_of_another_site_changes_nothing(gate, failures, open_to_all):
     """Not with the right credentials, and not where nobody needs any; it may look, which its script cannot read."""
-    failures = []
     gate = Gate(failed=failures.append) if open_to_all else gate
-    gate._failed = failures.append
     exchange = Exchange(RIGHT)
     exchange.headers += b"Origin: http://evil.example\r\n"
     assert await gate.operator(exchange) is not None
@@ -112,12 +115,12 @@ async def test_waiting_is_bounded(gate, autojump_clock):
     assert (await asked(gate, WRONG))[1] == 2.0
 
 
-async def test_ten_thousand_addresses_stay_bounded(gate, caplog):
-    """What is remembered of them is, and what is logged: a line an address at first."""
-    caplog.set_level(logging.ERROR)
+async def test_ten_thousand_addresses_stay_bounded(gate, caplog, autojump_clock):
+    """What is remembered of them is, and what is logged."""
     for number in range(10_000):
         await asked(gate, WRONG, peer=b"10.0.%d.%d:1" % divmod(number, 250))
     assert len(gate._slow) == MOST
+    assert len(caplog.records) == 1
 
 
 async def test_who_gives_up_waits_no_longer(gate, autojump_clock):
@@ -130,14 +133,29 @@ async def test_who_gives_up_waits_no_longer(gate, autojump_clock):
     assert (await asked(gate, WRONG))[1] == 2.0
 
 
-async def test_the_log_says_who_and_where_and_never_what(gate, caplog, autojump_clock):
-    """The 1st, 2nd, 4th, 8th of one address; no query, no credentials."""
-    for _ in range(9):
-        await asked(gate, WRONG)
-    lines = [record.getMessage() for record in caplog.records]
-    assert lines == [
-        f"wrong credentials from 10.0.0.1 for /system/functions ({count} lately)" for count in (1, 2, 4, 8)
+async def test_the_log_says_who_and_where_and_never_what(gate, failures, caplog, autojump_clock):
+    """One line a window, whoever it is; no query, no credentials. The counter has them all."""
+    for number in range(50):
+        await asked(gate, WRONG, peer=b"10.0.0.%d:1" % number)
+    await trio.sleep(WINDOW)
+    await asked(gate, WRONG, peer=b"10.0.1.1:1")
+    assert [record.getMessage() for record in caplog.records] == [
+        "refused wrong credentials from 10.0.0.0 for /system/functions",
+        "refused wrong credentials from 10.0.1.1 for /system/functions (49 more since the last such line)",
     ]
+    assert failures == ["credentials"] * 51
+
+
+async def test_a_name_that_leads_here(gate, failures):
+    """Where nobody is asked, the host has to be known; where somebody is, browsers have no credentials for another one."""
+    exchange = Exchange(RIGHT)
+    exchange.host = b"evil.example:8080"
+    assert await gate.operator(exchange) is not None
+    gate.reconfigure(AuthSettings(enabled=False), ("Gateway.example",))
+    assert await gate.operator(exchange) is None
+    assert (exchange.status, failures) == (403, ["host"])
+    exchange.host = b"gateway.EXAMPLE:8080"
+    assert await gate.operator(exchange) is not None
 
 
 @pytest.mark.parametrize(
@@ -146,13 +164,13 @@ async def test_the_log_says_who_and_where_and_never_what(gate, caplog, autojump_
 )
 async def test_which_functions_ask(gate, default, own, asks):
     """Their own word goes before the default."""
-    gate.reconfigure(AuthSettings(functions=default))
+    gate.reconfigure(AuthSettings(functions=default), ())
     assert gate.guards(FunctionSettings(auth=own)) is asks
 
 
 async def test_switched_off(gate):
     """Operators are everyone; a function that asks goes on asking."""
-    gate.reconfigure(AuthSettings(enabled=False))
+    gate.reconfigure(AuthSettings(enabled=False), ())
     assert (await gate.operator(Exchange())).name == "everyone"
     exchange = Exchange()
     assert not await gate.caller(exchange)
