@@ -33,7 +33,16 @@ from faasd_py.hookspecs import (
 from faasd_py.http.client import Dial, dial_tcp, dial_unix
 from faasd_py.http.errors import ConnectFailed
 from faasd_py.queue.beside import tasks_beside
-from faasd_py.queue.contract import Accepted, Capabilities, Filter, LaneStats, Queue, QueueStats, Record
+from faasd_py.queue.contract import (
+    Accepted,
+    Capabilities,
+    Filter,
+    LaneStats,
+    Queue,
+    QueueStats,
+    Record,
+    start_many,
+)
 from faasd_py.queue.memory import open_queue as open_memory_queue
 from faasd_py.queue.spool import Spool
 from faasd_py.queue.sqlite import open_queue as open_sqlite_queue
@@ -117,5 +126,6 @@ __all__ = [
     "parse_duration",
     "parse_size",
     "read_secret",
+    "start_many",
     "tasks_beside",
 ]  # fmt: skip

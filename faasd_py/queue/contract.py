@@ -17,8 +17,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
+import trio
 
 from faasd_py.core.call import Call, Lease
+from faasd_py.core.errors import FaasdError
 from faasd_py.core.lifecycle import State
 from faasd_py.core.outcome import Attempt, Outcome, Verdict
 
@@ -210,3 +212,26 @@ class Queue(Protocol):
     def trouble(self) -> str | None:
         """Why calls cannot be accepted or settled now, in one sentence; None when all is well."""
         ...
+
+
+async def start_many(queue: Queue, leases: Sequence[Lease]) -> list[Exception | None]:
+    """`Queue.start` for each of these leases, at once; what each of them raised, or None.
+
+    A backend whose `start` waits for a commit may offer a method of this name, without `queue`, that waits once for all.
+    """
+    own = getattr(queue, "start_many", None)
+    if own is not None:
+        found: list[Exception | None] = await own(leases)
+        return found
+    errors: list[Exception | None] = [None] * len(leases)
+
+    async def one(number: int) -> None:
+        try:
+            await queue.start(leases[number])
+        except FaasdError as error:
+            errors[number] = error
+
+    async with trio.open_nursery() as nursery:
+        for number in range(len(leases)):
+            nursery.start_soon(one, number)
+    return errors

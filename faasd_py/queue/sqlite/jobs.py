@@ -82,16 +82,40 @@ class Put(Job):
 
 
 class Start(Job):
-    """An attempt begins."""
+    """An attempt begins; alone, or one of several for which one task waits."""
 
-    __slots__ = ("entry", "lane")
+    __slots__ = ("entry", "lane", "together")
     kind = START
 
-    def __init__(self, entry: Entry, lane: SqliteLane) -> None:
+    def __init__(self, entry: Entry, lane: SqliteLane, together: Together | None = None) -> None:
         self.task = None
         self.error = None
         self.entry = entry
         self.lane = lane
+        self.together = together
+
+    def finish(self) -> None:
+        """See Job."""
+        if self.together is None:
+            super().finish()
+        else:
+            self.together.landed_one()
+
+
+class Together(Job):
+    """What a task waits for that has made several jobs: it is never done itself, and lands with the last of them."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.left = count
+
+    def landed_one(self) -> None:
+        """One of the jobs has landed."""
+        self.left -= 1
+        if not self.left:
+            self.finish()
 
 
 class Settle(Job):

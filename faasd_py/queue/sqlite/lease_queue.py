@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import msgspec
+import trio
 
 from faasd_py.config import QueueSettings
 from faasd_py.core.call import Call, Lease, Spooled
@@ -20,7 +21,7 @@ from faasd_py.queue.keys import Keys
 from faasd_py.queue.spool import BodyStore
 from faasd_py.queue.sqlite import rows, windows
 from faasd_py.queue.sqlite.committer import Committer
-from faasd_py.queue.sqlite.jobs import Ask, Batch, Put, Settle, Start
+from faasd_py.queue.sqlite.jobs import Ask, Batch, Put, Settle, Start, Together
 from faasd_py.queue.sqlite.lane import SqliteLane
 from faasd_py.queue.sqlite.schema import ANSWER_APART, CRASHED, SPOOLED
 from faasd_py.queue.sqlite.windows import Windows
@@ -157,15 +158,35 @@ class LeaseQueue(Windows):
 
     async def start(self, lease: Lease) -> None:
         """See `queue.contract.Queue.start`."""
-        entry = _held(lease)
-        if entry.phase is not Phase.HELD:
-            raise IllegalMove("cannot start a call that is started already")
-        entry.phase = Phase.STARTED
+        entry = _begun(lease)
         if entry.fused:
             return
         job = Start(entry, entry.lane)  # type: ignore[arg-type]
         self._submit(job)
         await job.wait()
+
+    async def start_many(self, leases: Sequence[Lease]) -> list[Exception | None]:
+        """See `queue.contract.start_many`."""
+        errors: dict[int, Exception] = {}
+        jobs: dict[int, Start] = {}
+        together = Together(0)
+        for number, lease in enumerate(leases):
+            try:
+                entry = _begun(lease)
+            except IllegalMove as error:
+                errors[number] = error
+            else:
+                if not entry.fused:
+                    jobs[number] = Start(entry, entry.lane, together)  # type: ignore[arg-type]
+        together.left = len(jobs)
+        for job in jobs.values():
+            self._submit(job)
+        if jobs:
+            await together.landed()
+        else:
+            await trio.lowlevel.checkpoint()
+        errors |= {number: job.error for number, job in jobs.items() if job.error is not None}
+        return [errors.get(number) for number in range(len(leases))]
 
     async def settle(
         self, lease: Lease, verdict: Verdict, outcome: Outcome | None = None, callback: Call | None = None
@@ -335,6 +356,15 @@ class LeaseQueue(Windows):
                 crashed=bool(old.flags & CRASHED), kept=old.kept, history=old.history, flags=old.flags,
             )  # fmt: skip
             self.place(entry, settle.lane)
+
+
+def _begun(lease: Lease) -> Entry:
+    """The entry of a lease whose attempt begins now. Raises IllegalMove."""
+    entry = _held(lease)
+    if entry.phase is not Phase.HELD:
+        raise IllegalMove("cannot start a call that is started already")
+    entry.phase = Phase.STARTED
+    return entry
 
 
 def _held(lease: Lease) -> Entry:

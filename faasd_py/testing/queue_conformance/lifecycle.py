@@ -7,7 +7,7 @@ import trio
 from faasd_py.core.errors import IllegalMove
 from faasd_py.core.lifecycle import Move, State
 from faasd_py.core.outcome import CANCEL, DONE, RELEASE, Verdict
-from faasd_py.queue.contract import Queue
+from faasd_py.queue.contract import Queue, start_many
 from faasd_py.testing.queue_conformance.ground import (
     ANSWER,
     CALL,
@@ -87,6 +87,20 @@ class LifecycleConformance(Ground):
             lease = await take(queue)
             assert lease.attempt == 2
             assert not lease.crashed
+
+    async def test_several_attempts_begin_at_once(self) -> None:
+        """`start_many`: each counts, and one that cannot begin says so and hinders no other."""
+        async with self.opened() as queue:
+            for _ in range(5):
+                await queue.put(CALL)
+            leases = [await take(queue) for _ in range(5)]
+            await queue.start(leases[2])
+            errors = await start_many(queue, leases)
+            assert [type(error) for error in errors] == [type(None)] * 2 + [IllegalMove] + [type(None)] * 2
+            for lease in leases:
+                await queue.settle(lease, RELEASE)
+            assert [(await take(queue)).attempt for _ in leases] == [2] * 5
+            assert await start_many(queue, []) == []
 
     async def test_a_retry_comes_back_with_the_next_number(self) -> None:
         """RETRY with no wait is due at once, and the attempts add up."""

@@ -26,6 +26,7 @@ from faasd_py.api import (
     Spooled,
     State,
     Verdict,
+    start_many,
 )
 from faasd_py_nng import wire
 from faasd_py_nng.session import Held, Session, Slot, close_upload
@@ -114,7 +115,10 @@ class Desk:
         return [slot.answer for slot in slots if slot.answer is not None]
 
     async def _do_all(self, session: Session, pairs: list[tuple[Op, Slot]], ordered: bool) -> None:
-        if ordered:
+        starts = [(op, slot) for op, slot in pairs if isinstance(op, Start)]
+        if len(starts) > 1 and len(starts) == len(pairs):
+            await self._start_many(session, starts)
+        elif ordered:
             await self._in_order(session, pairs)
         elif len(pairs) == 1:
             await self._do(session, *pairs[0])
@@ -223,6 +227,26 @@ class Desk:
         finally:
             held.starting.set()
         return Done(op.op)
+
+    async def _start_many(self, session: Session, pairs: list[tuple[Start, Slot]]) -> None:
+        """What a busy spoke mostly asks for: it is one wait, and no tasks."""
+        starting, begun = trio.Event(), []
+        for op, slot in pairs:
+            held = session.held.get(op.lease)
+            if held is None:
+                _answer(slot, Failed(op.op, "lost", "the lease is held no longer"))
+            else:
+                held.starting = starting
+                begun.append((op, slot, held))
+        try:
+            errors = await start_many(self._queue, [held.lease for _, _, held in begun])
+            for (op, slot, held), error in zip(begun, errors, strict=True):
+                held.started = error is None
+                _answer(slot, Done(op.op) if error is None else _failed(op.op, error))
+        finally:
+            starting.set()
+            for _, slot, _ in begun:
+                slot.end()
 
     async def _settle(self, session: Session, op: Settle, _: Slot) -> Answer:
         held = session.take_out(op.lease)
