@@ -234,7 +234,7 @@ class FunctionSettings(Table, frozen=True, kw_only=True):
     """http: answers 2xx while it is well; what is not is replaced."""
     health_interval: Duration = Duration(10)
     sleep: Literal["stop", "pause"] = "stop"
-    """http: how a replica sleeps; `pause` keeps its memory, where the runtime can."""
+    """http: how a replica sleeps; `pause` keeps its memory."""
     max_idle_connections: Count = 256
 
 

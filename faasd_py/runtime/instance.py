@@ -81,6 +81,15 @@ class ServingProcess:
             return None
         return await trio.to_thread.run_sync(usage_of, self._child.pid, abandon_on_cancel=True)
 
+    async def pause(self) -> bool:
+        """See Instance: its process group is stopped; what has left the group runs on."""
+        return self._child is not None and await self._machinery.pause(self._child)
+
+    async def resume(self) -> None:
+        """See Instance."""
+        if self._child is not None:
+            await self._machinery.resume(self._child)
+
     def program(self) -> Program:
         """What is started, with the place where it is to listen in its command and environment.
 

@@ -181,6 +181,22 @@ class Machinery:
             with suppress(FunctionUnavailable), trio.move_on_after(_HEARD_WITHIN):
                 await child.helper.send((spawner.KILL, child.ident))
 
+    async def pause(self, child: Child) -> bool:
+        """Let the group stand still (SIGSTOP) until `resume`, `stop` or `kill`; False when it has ended."""
+        return await self._signal(child, spawner.PAUSE)
+
+    async def resume(self, child: Child) -> bool:
+        """Let it go on; False when it has ended."""
+        return await self._signal(child, spawner.RESUME)
+
+    async def _signal(self, child: Child, request: int) -> bool:
+        if child.over or child.helper is None:
+            return False
+        with suppress(FunctionUnavailable):  # its helper is gone, and so is the child
+            await child.helper.send((request, child.ident))
+            return True
+        return False
+
     async def aclose(self) -> None:
         """Every process is killed, and the helpers have ended."""
         helpers, self._helpers = [*self._helpers, *self._runners.take_all()], []

@@ -7,6 +7,7 @@ SCM_RIGHTS, so no body ever passes through here. `confine/runner.py` is the same
     RUN ident program definition environment  + 3 fds   start a process group; definition is None when it was told before
     STOP ident grace                                    TERM to the group, KILL after `grace` seconds
     KILL ident                                          KILL to the group now
+    PAUSE ident     RESUME ident                        SIGSTOP and SIGCONT to the group
     FORGET program                                      its definition is no longer needed
 
     RUNNING ident pid     FAILED ident errno where     EXITED ident pid wait-status lingers     GONE ident
@@ -38,7 +39,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is slow to import
     from collections.abc import Callable
 
-RUN, STOP, KILL, FORGET = range(4)
+RUN, STOP, KILL, FORGET, PAUSE, RESUME = range(6)
 RUNNING, FAILED, EXITED, GONE, READY, REFUSED = range(6)
 MAX_MESSAGE = 256 << 10
 _FDS = socket.CMSG_SPACE(3 * array.array("i").itemsize)
@@ -106,13 +107,16 @@ class Helper:
                 os.close(fd)
 
     def obey(self, request: tuple[int, ...]) -> None:
-        """STOP, KILL or FORGET."""
+        """All but RUN."""
         if request[0] == FORGET:
             self.programs.pop(request[1], None)
         elif request[1] not in self.groups:
             return
         elif request[0] == KILL:
             self.kill(request[1])
+        elif request[0] in {PAUSE, RESUME}:
+            number = signal.SIGSTOP if request[0] == PAUSE else signal.SIGCONT
+            signal_group(self.groups[request[1]], number)
         else:
             signal_group(self.groups[request[1]], signal.SIGTERM)
             signal_group(self.groups[request[1]], signal.SIGCONT)

@@ -92,6 +92,40 @@ def test_nobody_is_ended_with_a_call(fleet: Callable[..., Fleet]) -> None:
     api.settle(1)
 
 
+def state(pid: int) -> str:
+    """S: it sleeps, T: it is stopped (proc(5))."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_asleep_it_stands_still(fleet: Callable[..., Fleet]) -> None:
+    """With `sleep = "pause"`: those of min do, and no other; fifty calls at once are answered by them; a stop ends them."""
+    api = fleet(scale(min="2", max="4", zero="true", zero_duration="1s"), sleep="pause")
+    stay = api.settle(2)
+    for _ in range(2):
+        with ThreadPoolExecutor(50) as pool:
+            until(lambda: {state(pid) for pid in api.alive} == {"T"}, what="they stand still")
+            assert api.alive == stay
+            calls = [api.put("version") for _ in range(5)]
+            answers = list(pool.map(lambda _: api.call(), range(50)))
+        assert {answer.status for answer in answers} == {200}
+        assert {api.daemon.wait_state(call, "DONE")["status"] for call in calls} == {200}
+        until(lambda: api.alive == stay, what="those over min end")
+    until(lambda: {state(pid) for pid in api.alive} == {"T"}, what="they stand still")
+    assert api.daemon.stop() == 0
+    assert api.daemon.family() == []
+
+
+def test_killed_while_it_stands_still(fleet: Callable[..., Fleet]) -> None:
+    """The daemon, with kill -9: nothing of it is left to the next one."""
+    api = fleet(scale(min="1", zero="true", zero_duration="100ms"), sleep="pause")
+    before = int(api.call().headers["x-pid"])
+    until(lambda: state(before) == "T", what="it stands still")
+    api.daemon.kill()
+    api.daemon.start()
+    assert api.call().status == 200
+    assert before not in api.alive
+
+
 def test_to_none_and_back_while_calls_come_now_and_then(fleet: Callable[..., Fleet]) -> None:
     """Each comes at another moment of its falling asleep: all are answered."""
     api = fleet(scale(min="1", max="1", zero="true", zero_duration="50ms"))

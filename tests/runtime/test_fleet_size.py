@@ -220,7 +220,7 @@ async def test_pause(tmp_path, autojump_clock):
         fleet.scale(3)
         await settled(fleet, 3)
         fleet.scale(0)
-        await eventually(lambda: len(stage.actors) == 1)
+        await eventually(lambda: list(stage.actors) == [1])
         await eventually(lambda: all(actor.paused for actor in stage.actors.values()))
         fleet.scale(1)
         await settled(fleet, 1)

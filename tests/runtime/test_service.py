@@ -6,6 +6,7 @@ import os
 import signal
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -412,6 +413,52 @@ async def test_a_fixed_port_and_a_quick_return(machinery, tmp_path):
         await call()
         await eventually(lambda: call.runtime.replicas().available == 0)
         assert len(machinery.children) == 1
+        assert (await call()).body == b"hello"
+
+
+def states(machinery):
+    """Of every process group's first process (proc(5)): S sleeps, T is stopped."""
+    stats = [Path(f"/proc/{pid}/stat").read_text() for pid in pids(machinery)]
+    return {stat.rpartition(")")[2].split()[0] for stat in stats}
+
+
+async def test_it_stands_still(machinery, tmp_path):
+    """With sleep = "pause" the same process goes on with the next call, and knows what it knew; TERM ends it all the same."""
+    async with served(machinery, tmp_path, smallest=0, idle_timeout=0.05, sleep="pause") as call:
+        await call()
+        before = pids(machinery)
+        for _ in range(3):
+            await eventually(lambda: states(machinery) == {"T"})
+            assert (await call()).body == b"hello"
+            assert pids(machinery) == before
+        await eventually(lambda: states(machinery) == {"T"})
+        with trio.fail_after(5):
+            call.runtime.scale(1)
+            await eventually(lambda: call.runtime.replicas().available)
+            call.runtime.scale(0)
+            await eventually(lambda: states(machinery) == {"T"})
+    await eventually(lambda: machinery.children == [])
+
+
+async def test_one_that_is_killed_while_it_stands_still(machinery, tmp_path):
+    """Another is started for the next call."""
+    async with served(machinery, tmp_path, smallest=0, idle_timeout=0.05, sleep="pause") as call:
+        await call()
+        await eventually(lambda: states(machinery) == {"T"})
+        (pid,) = pids(machinery)
+        os.kill(pid, signal.SIGKILL)
+        await eventually(lambda: machinery.children == [])
+        assert (await call()).body == b"hello"
+
+
+async def test_a_helper_that_dies_while_its_processes_stand_still(machinery, tmp_path):
+    """They are ended, and the next call starts anew."""
+    async with served(machinery, tmp_path, smallest=0, idle_timeout=0.05, sleep="pause") as call:
+        await call()
+        await eventually(lambda: states(machinery) == {"T"})
+        (pid,) = pids(machinery)
+        os.kill(machinery.helpers[0], signal.SIGKILL)
+        await eventually(lambda: not running(pid))
         assert (await call()).body == b"hello"
 
 

@@ -190,7 +190,7 @@ class Fleet:
         for _ in range(missing):
             self._pending += 1
             self._nursery.start_soon(self._live)
-        for replica in self._superfluous(-missing):
+        for replica in reversed(self._superfluous(-missing)):  # if some may doze, the oldest
             self._dismiss(replica, patience)
 
     def _superfluous(self, surplus: int) -> list[Replica]:
