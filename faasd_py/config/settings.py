@@ -10,6 +10,7 @@ from msgspec import Meta
 from faasd_py.core.durations import Duration, Size
 from faasd_py.core.names import DEFAULT_NAMESPACE
 from faasd_py.core.retry import RetryPolicy
+from faasd_py.core.scaling import Scaling, scaling
 
 Count = Annotated[int, Meta(ge=1)]
 CountOrNone = Annotated[int, Meta(ge=0)]
@@ -236,6 +237,10 @@ class FunctionSettings(Table, frozen=True, kw_only=True):
     sleep: Literal["stop", "pause"] = "stop"
     """http: how a replica sleeps; `pause` keeps its memory."""
     max_idle_connections: Count = 256
+
+    def scaling(self) -> Scaling:
+        """What `replicas`, `idle_timeout` and the labels ask of the number of replicas."""
+        return scaling(self.replicas.min, self.replicas.max, self.idle_timeout, self.labels)
 
 
 class Config(Table, frozen=True, kw_only=True):

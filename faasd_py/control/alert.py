@@ -1,7 +1,7 @@
 """`POST /system/alert`: Prometheus' Alertmanager asks for more replicas, or for as few as before (OpenFaaS wire contract §1.4).
 
-An alert that fires adds a part of the most replicas that there may be (label `com.openfaas.scale.factor`, in hundredths of
-it); any other status, `resolved`, goes back to the fewest.
+An alert that fires adds a part of the most replicas that there may be; any other status, `resolved`, goes back to the fewest
+(`core/scaling.py`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from faasd_py.control.bare_app import empty_answer
-from faasd_py.control.daemon import Daemon, Function
+from faasd_py.control.daemon import Daemon
 from faasd_py.control.detached import detached
 from faasd_py.control.operation import Answer, Operation, refusals
 from faasd_py.control.refused import Refused
 from faasd_py.core.errors import CallerError, StoreFailed
+from faasd_py.core.scaling import alerted
 
 FIRING: Final = "firing"
 FUNCTION: Final = "function_name"
 """The label of an alert that says whom it is about."""
-FACTOR: Final = 10
-PREFIX: Final = "com.openfaas.scale."
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,31 +92,6 @@ async def _scale(daemon: Daemon, alert: Alert) -> None:
         raise ValueError(f"the alert has no label {FUNCTION}")
     function = daemon.deployer.find(name, "")
     current = function.runtime.replicas().wanted
-    wanted = replicas(function, current, firing=alert.status == FIRING)
+    wanted = alerted(function.settings.scaling(), current, firing=alert.status == FIRING)
     if wanted != current:
         await daemon.deployer.scale(function.label, "", wanted)
-
-
-def replicas(function: Function, current: int, *, firing: bool) -> int:
-    """How many there should be now.
-
-    Raises:
-        ValueError: a label says what it cannot.
-    """
-    labels, own = function.settings.labels, function.settings.replicas
-    least = _label(labels, "min", own.min, 0, 10_000)
-    most = max(_label(labels, "max", own.max, 1, 10_000), least)
-    factor = _label(labels, "factor", FACTOR, 1, 100)
-    return min(most, current + -(-most * factor // 100)) if firing else least
-
-
-def _label(labels: dict[str, str], word: str, default: int, smallest: int, largest: int) -> int:
-    text = labels.get(PREFIX + word)
-    if text is None:
-        return default
-    text = text.strip()
-    if text.isascii() and text.isdigit() and len(text) < 8 and smallest <= int(text) <= largest:
-        return int(text)
-    raise ValueError(
-        f"{PREFIX}{word}: expected a whole number from {smallest} to {largest}, got {text[:40]!r}"
-    )

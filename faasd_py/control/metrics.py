@@ -20,8 +20,6 @@ from faasd_py.runtime.contract import Usage
 LINES: Final = 200
 FUNCTIONS: Final = 50
 """So many at a time: a fifth of a millisecond."""
-MINIMUM = "com.openfaas.scale.min"
-TARGET = "com.openfaas.scale.target"
 
 
 def add_metrics(app: QuartTrio, daemon: Daemon) -> None:
@@ -43,18 +41,12 @@ def add_metrics(app: QuartTrio, daemon: Daemon) -> None:
 
 def service(function: Function, usage: Usage | None) -> ServiceFigures:
     """A function's figures."""
-    replicas, settings = function.runtime.replicas(), function.settings
-    least = _number(settings.labels.get(MINIMUM))
+    replicas, scaling = function.runtime.replicas(), function.settings.scaling()
     return ServiceFigures(
         wanted=replicas.wanted,
         available=replicas.available,
-        least=settings.replicas.min if least is None else least,
-        target=_number(settings.labels.get(TARGET)),
+        least=scaling.start,
+        target=scaling.target,
         cpu_seconds=None if usage is None else usage.cpu_seconds,
         memory_bytes=None if usage is None else usage.memory_bytes,
     )
-
-
-def _number(text: str | None) -> int | None:
-    text = (text or "").strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None

@@ -7,6 +7,7 @@
     com.openfaas.scale.type               capacity (calls in flight), rps (calls a second), cpu (thousandths of a core)
     com.openfaas.scale.target             of that, what one replica is for
     com.openfaas.scale.target-proportion  the part of the target from which on another replica is wanted
+    com.openfaas.scale.factor             the step of an alert, in hundredths of the most replicas
 
 A value that cannot be read counts as not given, as in OpenFaaS.
 """
@@ -26,6 +27,7 @@ PREFIX: Final = "com.openfaas.scale."
 Kind = Literal["capacity", "rps", "cpu"]
 _TARGET: Final = 50.0
 _PROPORTION: Final = 0.9
+_FACTOR: Final = 10
 _MOST: Final = 10_000
 """Replicas: a number above is a slip of the pen."""
 
@@ -33,9 +35,10 @@ _MOST: Final = 10_000
 class Scaling(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of the number of replicas. Times are in seconds.
 
-    `min` (at least 1) are up while it is awake, `start` at the beginning; `zero` lets it sleep after `zero_after` without a
-    call. `full` is what one replica is for: calls in flight, calls a second or thousandths of a core, as `kind` says.
-    What was needed is kept for `hold`.
+    `min` (at least 1) are up while it is awake, `start` at the beginning and when an alert is over: 0 where it may sleep.
+    `zero` lets it sleep after `zero_after` without a call. `full` is what one replica is for: calls in flight, calls a second
+    or thousandths of a core, as `kind` says; `target` is the label that it was made of, None without one. What was needed is
+    kept for `hold`. `factor` is as it was given, whatever it is.
     """
 
     min: int = 1
@@ -46,6 +49,8 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind = "capacity"
     full: float = 1.0
     hold: float = 300.0
+    target: float | None = None
+    factor: int = _FACTOR
 
     @property
     def fixed(self) -> bool:
@@ -67,7 +72,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 def scaling(smallest: int, largest: int, idle: float, labels: Mapping[str, str]) -> Scaling:
-    """`replicas = { min, max }` and `idle_timeout`, and over them the labels.
+    """`replicas = { min, max }` and `idle_timeout`, and over them the labels. The only reader of these labels there is.
 
     Without a type or a target among the labels, one more replica is wanted as soon as each has a call.
     """
@@ -76,7 +81,8 @@ def scaling(smallest: int, largest: int, idle: float, labels: Mapping[str, str])
     zero = _truth(given.get("zero"), default=least == 0)
     minimum = max(1, least)
     after = _duration(given.get("zero-duration"), idle)
-    kind, full = _target(given)
+    target = _positive(given.get("target"))
+    kind, full = _target(given, target)
     return Scaling(
         min=minimum,
         max=max(minimum, _whole(given.get("max"), largest)),
@@ -86,11 +92,26 @@ def scaling(smallest: int, largest: int, idle: float, labels: Mapping[str, str])
         kind=kind,
         full=full,
         hold=idle,
+        target=target,
+        factor=_whole(given.get("factor"), _FACTOR),
     )
 
 
-def _target(given: Mapping[str, str]) -> tuple[Kind, float]:
-    named, target = given.get("type"), _positive(given.get("target"))
+def alerted(scaling: Scaling, current: int, *, firing: bool) -> int:
+    """How many replicas there should be when an alert fires or is over (OpenFaaS wire contract §1.4).
+
+    Raises:
+        ValueError: the factor is none that OpenFaaS takes.
+    """
+    if not firing:
+        return scaling.start
+    if not 1 <= scaling.factor <= 100:
+        raise ValueError(f"{PREFIX}factor: expected a whole number from 1 to 100, got {scaling.factor}")
+    return min(scaling.max, current + -(-scaling.max * scaling.factor // 100))
+
+
+def _target(given: Mapping[str, str], target: float | None) -> tuple[Kind, float]:
+    named = given.get("type")
     kind: Kind = "capacity" if named == "capacity" else "cpu" if named == "cpu" else "rps"
     if target is None and named not in {"capacity", "rps", "cpu"}:
         return "capacity", 1.0
@@ -107,8 +128,10 @@ def _whole(text: str | None, default: int) -> int:
 
 
 def _positive(text: str | None) -> float | None:
+    if text is None:
+        return None
     try:
-        number = float(text or "")
+        number = float(text)
     except ValueError:
         return None
     return number if 0 < number < math.inf else None
@@ -119,8 +142,10 @@ def _truth(text: str | None, *, default: bool) -> bool:
 
 
 def _duration(text: str | None, default: float) -> float:
+    if text is None:
+        return default
     try:
-        return parse_duration(text or "") or default
+        return parse_duration(text) or default
     except ValueError:
         return default
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faasd_py.core.scaling import PREFIX, Load, Scaler, Scaling, needed, scaling
+from faasd_py.core.scaling import PREFIX, Load, Scaler, Scaling, alerted, needed, scaling
 
 MANY = Scaling(min=1, max=10, hold=60)
 
@@ -48,6 +48,8 @@ def test_without_labels_the_settings_are_in_force():
         ({"type": "capacity", "target": "10", "target_proportion": "0.5"}, {"full": 5.0}),
         ({"type": "cpu", "target": "500"}, {"kind": "cpu", "full": 450.0}),
         ({"max": "99999"}, {"max": 10_000}),
+        ({"target": " 2.5 "}, {"target": 2.5}),
+        ({"type": "capacity", "target": "x"}, {"target": None}),
     ],
 )
 def test_labels(labels, expected):
@@ -66,6 +68,38 @@ def test_labels(labels, expected):
 def test_what_cannot_be_read_is_not_given(name, text):
     """The settings' own stays."""
     assert labelled(2, 3, 60, **{name: text}) == labelled(2, 3, 60)
+
+
+@pytest.mark.parametrize(
+    ("current", "bounds", "labels", "firing", "wanted"),
+    [
+        (1, (1, 1), {"max": "5"}, True, 2),
+        (1, (1, 1), {"max": "100", "factor": "1"}, True, 2),
+        (1, (1, 1), {"max": "100", "factor": "100"}, True, 100),
+        (4, (1, 1), {"max": "20", "factor": "11"}, True, 7),
+        (30, (1, 1), {"max": "20"}, True, 20),
+        (0, (1, 1), {"max": "5"}, True, 1),
+        (9, (1, 1), {"max": "20", "min": "0"}, False, 0),
+        (9, (0, 1), {"max": "20", "zero": "false"}, False, 1),
+        (9, (1, 1), {"max": "3", "min": "4"}, True, 4),
+        (9, (1, 1), {}, False, 1),
+        (1, (1, 8), {}, True, 2),
+        (9, (2, 8), {}, False, 2),
+        (1, (1, 8), {"max": "1e3", "min": "", "factor": "a lot"}, True, 2),
+    ],
+)
+def test_an_alert(current, bounds, labels, firing, wanted):
+    """The present ones + ceil(max / 100 * factor), at most max; when it is over, as at the beginning."""
+    assert alerted(labelled(*bounds, **labels), current, firing=firing) == wanted
+
+
+@pytest.mark.parametrize("factor", ["0", "101"])
+def test_a_factor_that_openfaas_refuses(factor):
+    """Is refused when an alert fires, and of no matter when it is over."""
+    scaling = labelled(1, 5, factor=factor)
+    with pytest.raises(ValueError, match=f"factor: expected a whole number from 1 to 100, got {factor}"):
+        alerted(scaling, 1, firing=True)
+    assert alerted(scaling, 3, firing=False) == 1
 
 
 def test_zero_false_keeps_one_up():

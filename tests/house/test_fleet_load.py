@@ -24,7 +24,7 @@ def fleet(start: Callable[..., Daemon], tmp_path: Path) -> Callable[..., Fleet]:
     """A daemon whose function `api` has such labels; what is not needed is kept for a second."""
 
     def make(labels: dict[str, str], **settings: Any) -> Fleet:
-        one = service(tmp_path / "0", labels=labels, idle_timeout="1s", **settings)
+        one = service(tmp_path / "0", **{"labels": labels, "idle_timeout": "1s", **settings})
         return Fleet(start({"api": one}), "api", tmp_path / "0")
 
     return make
@@ -133,3 +133,38 @@ def test_to_none_and_back_while_calls_come_now_and_then(fleet: Callable[..., Fle
         time.sleep(0.05 + number % 10 * 0.01)
         assert api.call().status == 200
     assert len(api.starts) > 2, "it slept"
+
+
+def alert(api: Fleet, status: str) -> None:
+    """What Alertmanager sends of the function."""
+    body = {"status": status, "alerts": [{"status": status, "labels": {"function_name": api.name}}]}
+    answer = api.daemon.system("POST", "/system/alert", body)
+    assert (answer.status, answer.text) == (200, "")
+
+
+def test_an_alert(fleet: Callable[..., Fleet]) -> None:
+    """Half of the most with each one that fires, up to the most; the fewest when it is over. The metrics say the same labels."""
+    api = fleet(scale(min="1", max="3", factor="50", target="50"), idle_timeout="1m")
+    first = api.settle(1)
+    page = api.daemon.ask("GET", "/metrics").text
+    assert f'gateway_service_min{{function_name="{api.name}.openfaas-fn"}} 1.0' in page
+    assert f'gateway_service_target{{function_name="{api.name}.openfaas-fn"}} 50.0' in page
+    alert(api, "firing")
+    three = api.settle(3)
+    alert(api, "firing")
+    assert api.call().status == 200
+    assert api.settle(3) == three
+    alert(api, "resolved")
+    assert api.settle(1) == first
+    assert len(api.starts) == 3
+
+
+def test_an_alert_and_a_function_that_sleeps(fleet: Callable[..., Fleet]) -> None:
+    """One that fires wakes it, and one that is over puts it to sleep again; the next call wakes it as ever."""
+    api = fleet(scale(min="0", max="2"), idle_timeout="1m")
+    alert(api, "firing")
+    api.settle(1)
+    alert(api, "resolved")
+    api.settle(0)
+    assert api.call().status == 200
+    api.settle(1)

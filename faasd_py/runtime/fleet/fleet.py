@@ -17,7 +17,7 @@ from typing import Final
 import trio
 
 from faasd_py.core.errors import FunctionUnavailable
-from faasd_py.core.scaling import Scaler, scaling
+from faasd_py.core.scaling import Scaler
 from faasd_py.hookspecs import RuntimeSite
 from faasd_py.http.errors import ConnectFailed
 from faasd_py.runtime.contract import Invocation, Replicas, Reply, Usage
@@ -46,9 +46,7 @@ class Fleet:
         self._drain = settings.write_timeout or math.inf
         self._open = open_instance
         self._nursery = nursery
-        self._scaling = scaling(
-            settings.replicas.min, settings.replicas.max, settings.idle_timeout, settings.labels
-        )
+        self._scaling = settings.scaling()
         self._full = self._scaling.full if self._scaling.kind == "capacity" else math.inf
         self._scaler = Scaler(self._scaling, trio.current_time())
         self._probes = probes(settings)
