@@ -211,7 +211,7 @@ async def test_a_cluster_that_loses_its_leader(bench_on, tmp_path):
 
 @pytest.mark.crash
 async def test_a_cluster_without_a_majority_accepts_nothing(bench_on, tmp_path):
-    """Two of three are gone: 503, not a 202 that cannot be kept."""
+    """Two of three are gone: 503, not a 202 that cannot be kept. What was accepted comes; what was refused may."""
     async with open_cluster(3, tmp_path / "nats") as servers:
         bench = bench_on(*(server.url for server in servers))
         async with bench.open(options={"replicas": 3, "put_timeout": "1s"}) as queue:
@@ -223,5 +223,5 @@ async def test_a_cluster_without_a_majority_accepts_nothing(bench_on, tmp_path):
             for server in servers[1:]:
                 await server.start()
             async with connect([servers[0].url]):
-                lease = await bench.take(queue, within=30)
-            assert lease.id == accepted.id
+                while (await bench.take(queue, within=30)).id != accepted.id:
+                    pass
