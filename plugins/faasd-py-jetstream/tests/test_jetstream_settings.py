@@ -72,7 +72,7 @@ async def test_no_broker_is_said_in_one_sentence(bench_on):
 
 @pytest.mark.usefixtures("nats")
 async def test_a_password_and_tls(bench_on, tmp_path):
-    """Let in with both; a wrong password is named."""
+    """Let in with both; a wrong password and a certificate of somebody else are named."""
     authority = trustme.CA()
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
         str(tmp_path / "server.pem")
@@ -92,6 +92,10 @@ async def test_a_password_and_tls(bench_on, tmp_path):
             assert (await bench.run(queue)).attempt == 1
         with pytest.raises(QueueBroken, match=r"queue\.options: NATS at"):
             async with bench.open(options=options | {"password_file": str(tmp_path / "wrong")}):
+                pass
+        trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        with pytest.raises(QueueBroken, match=r"queue\.options: NATS at .*: its certificate is not trusted"):
+            async with bench.open(options=options):
                 pass
     assert isinstance(tls_context(Options(tls_ca=str(Path(tmp_path) / "ca.pem"))), ssl.SSLContext)
 

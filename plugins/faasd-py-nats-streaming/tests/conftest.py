@@ -27,8 +27,8 @@ def make_broker(tmp_path: Path) -> Iterator[Any]:
     """Makes brokers of the test's own, which it may harm."""
     made: list[Broker] = []
 
-    def make(*words: str) -> Broker:
-        broker = Broker(tmp_path / f"broker-{len(made)}", *words)
+    def make(*words: str, **more: str) -> Broker:
+        broker = Broker(tmp_path / f"broker-{len(made)}", *words, **more)
         made.append(broker)
         broker.start()
         return broker

@@ -63,15 +63,22 @@ class Program:
 
 
 class Broker:
-    """A nats-server and a STAN server on it; `url` is where clients connect."""
+    """A nats-server and a STAN server on it; `url` is where clients connect.
 
-    def __init__(self, directory: Path, *words: str, cluster: str = "faas-cluster") -> None:
+    `extra` are lines of the nats-server's configuration; with `user` ("me:secret" or "token") the STAN server comes in.
+    """
+
+    def __init__(
+        self, directory: Path, *words: str, cluster: str = "faas-cluster", extra: str = "", user: str = ""
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.cluster = cluster
         port = free_port()
-        made = make_server(directory, port=port)
+        made = make_server(directory, port=port, extra=extra)
+        self.config = made.config
         self.url = made.url
+        self._inside = made.url.replace("//", f"//{user}@") if user else made.url
         self.nats = Program(
             [need_server(), "-c", str(made.config)], directory / "nats.out", lambda _: listens(port)
         )
@@ -80,7 +87,7 @@ class Broker:
     def stan_server(self, *words: str, store: str = "stan.log") -> Program:
         """One more STAN server, or another on the same store."""
         command = [
-            sys.executable, str(Path(__file__).with_name("stan_server.py")), "--nats", self.url,
+            sys.executable, str(Path(__file__).with_name("stan_server.py")), "--nats", self._inside,
             "--store", str(self.directory / store), "--cluster", self.cluster, *words,
         ]  # fmt: skip
         return Program(command, self.directory / "stan.out", lambda said: b"ready" in said)

@@ -27,7 +27,7 @@ import msgspec
 import trio
 
 from faasd_py_nats_streaming import proto
-from faasd_py_natsclient import Client, Message, NatsError, connect
+from faasd_py_natsclient import Client, Message, NatsError, client_context, connect
 
 HEAD = Struct(">BI")
 MSG, ACKS, SENT, EVENT = range(4)
@@ -535,6 +535,8 @@ def good_subject(subject: str) -> bool:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--nats", required=True)
+    parser.add_argument("--ca", help="PEM: with it the connection to NATS is TLS")
+    parser.add_argument("--certificate", help="PEM, with its key: who we are")
     parser.add_argument("--store", required=True)
     parser.add_argument("--cluster", default="faas-cluster")
     parser.add_argument("--hb-interval", type=float, default=30)
@@ -550,8 +552,9 @@ def arguments() -> argparse.Namespace:
 
 async def main() -> None:
     options = arguments()
+    tls = client_context(options.ca, options.certificate, None)
     async with connect(
-        [options.nats], name="stan-server", reconnect_wait=0.1, max_pending=1 << 30, wait_first=True
+        [options.nats], name="stan-server", tls=tls, reconnect_wait=0.1, max_pending=1 << 30, wait_first=True
     ) as nats:
         await Server(nats, options).serve()
 

@@ -1,12 +1,13 @@
 """TLS and who may come in."""
 
+import datetime as dt
 import ssl
 
 import pytest
 import trio
 import trustme
 
-from faasd_py_natsclient import AuthRefused, ConnectFailed, connect
+from faasd_py_natsclient import AuthRefused, ConnectFailed, TlsRefused, connect
 from faasd_py_natsclient.testing import open_server
 from faasd_py_natsclient.tls import TlsWire
 from faasd_py_natsclient.wire import SocketWire
@@ -173,6 +174,66 @@ async def test_tls_is_never_given_up(server, authority, by):
     with pytest.raises(ConnectFailed, match="TLS is configured here, and the server offers none"):
         async with connect([url], tls=context(authority) if by == "context" else None, token="secret"):
             pass
+
+
+LONG_AGO = {
+    "not_before": dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+    "not_after": dt.datetime(2021, 1, 1, tzinfo=dt.UTC),
+}
+
+
+@pytest.mark.parametrize("wait_first", [False, True])
+async def test_a_certificate_that_has_expired_is_not_waited_for(tmp_path, nats_server, wait_first):
+    """The server's: TlsRefused at once, though another server of the list is only away."""
+    authority = trustme.CA()
+    extra = secured(authority, tmp_path)
+    issued = authority.issue_cert("127.0.0.1", **LONG_AGO)
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    async with open_server(tmp_path, extra=extra) as server:
+        with trio.fail_after(5), pytest.raises(TlsRefused, match="not trusted: certificate has expired"):
+            async with connect([server.url, "127.0.0.1:9"], tls=context(authority), wait_first=wait_first):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [("none", "certificate required"), ("foreign", "unknown ca"), ("expired", "certificate expired")],
+)
+async def test_a_server_that_does_not_trust_our_certificate(tmp_path, nats_server, authority, ours, said):
+    """Its reason is told; it is not asked again and again."""
+    tls = context(authority)
+    if ours == "foreign":
+        trustme.CA().issue_cert("client@example.org").configure_cert(tls)
+    elif ours == "expired":
+        authority.issue_cert("client@example.org", **LONG_AGO).configure_cert(tls)
+    async with open_server(tmp_path, extra=secured(authority, tmp_path, more=", verify: true")) as server:
+        with trio.fail_after(5), pytest.raises(TlsRefused, match=f"does not trust our certificate: {said}"):
+            async with connect([server.url], tls=tls, wait_first=True):
+                pass
+
+
+async def test_a_certificate_that_expires_later_is_waited_out(tmp_path, nats_server, caplog):
+    """The server comes back with an expired one, and then with a good one: the client is connected again."""
+    authority = trustme.CA()
+    extra = secured(authority, tmp_path)
+    good = (tmp_path / "server.pem").read_bytes()
+    async with (
+        open_server(tmp_path, extra=extra) as server,
+        connect([server.url], tls=context(authority), reconnect_wait=0.05) as client,
+    ):
+        await server.kill()
+        issued = authority.issue_cert("127.0.0.1", **LONG_AGO)
+        issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+        caplog.set_level("INFO", "faasd_py_natsclient")
+        await server.start()
+        with trio.fail_after(10):
+            while "certificate has expired" not in caplog.text:
+                await trio.sleep(0.01)
+            await server.kill()
+            (tmp_path / "server.pem").write_bytes(good)
+            await server.start()
+            await client.wait_connected()
+        await works(client)
 
 
 async def test_a_client_certificate(tmp_path, nats_server, authority):

@@ -16,7 +16,7 @@ from faasd_py_jetstream.api import NO_STORAGE, Api, ApiError
 from faasd_py_jetstream.names import Names, bucket, store
 from faasd_py_jetstream.publisher import Publisher
 from faasd_py_jetstream.settings import WHERE, Options, tls_context
-from faasd_py_natsclient import AuthRefused, BadServer, Client, Closed, ConnectFailed, connect
+from faasd_py_natsclient import AuthRefused, BadServer, Client, Closed, ConnectFailed, TlsRefused, connect
 
 log: Final = logging.getLogger("faasd_py_jetstream")
 NEEDED: Final = (2, 12)
@@ -63,7 +63,7 @@ async def open_ground(
             )  # fmt: skip
             await _prepare_patiently(ground)
             yield ground
-    except (AuthRefused, BadServer, Closed) as error:
+    except (AuthRefused, BadServer, Closed, TlsRefused) as error:
         raise QueueBroken(f"queue.options: NATS at {', '.join(options.servers)}: {error}") from error
     except ConnectFailed as error:
         raise QueueUnavailable(f"queue.options.servers: no NATS server answers: {error}") from error

@@ -25,7 +25,7 @@ from faasd_py_nats_streaming.session import Session
 from faasd_py_nats_streaming.settings import Options
 from faasd_py_nats_streaming.upkeep import Upkeep
 from faasd_py_nats_streaming.work import Work
-from faasd_py_natsclient import AuthRefused, BadServer, Client, Closed, connect
+from faasd_py_natsclient import AuthRefused, BadServer, Client, Closed, TlsRefused, connect
 
 FIRST: Final = 5.0
 """Seconds that the opening waits for the server; without one the queue opens and says its trouble."""
@@ -39,7 +39,7 @@ async def open_queue(site: QueueSite, *, clock: Callable[[], float] = time.time)
     """The queue on this site. `clock` is the wall clock.
 
     Raises:
-        ConfigError: an option is wrong, or the server refuses the credentials.
+        ConfigError: an option is wrong, the server refuses the credentials, or TLS is refused at the start.
         QueueBroken: the directory cannot be used.
     """
     options = settings.read_options(site.settings.options)
@@ -75,6 +75,8 @@ async def _connected(options: Options) -> AsyncIterator[Client]:
         raise ConfigError(f"{where}.servers: {error}") from None
     except AuthRefused as error:
         raise ConfigError(f"{where}: the NATS server refuses us: {error}") from None
+    except TlsRefused as error:
+        raise ConfigError(f"{where}: no TLS with the NATS server {error}") from None
     except Closed as error:
         raise QueueBroken(f"the NATS server is gone for good: {error}") from None
 

@@ -16,6 +16,7 @@ from faasd_py_natsclient.errors import (
     PayloadTooLarge,
     PermissionDenied,
     RequestTimeout,
+    TlsRefused,
     UnusableCertificate,
 )
 from faasd_py_natsclient.info import ServerInfo
@@ -43,6 +44,7 @@ __all__ = [
     "RequestTimeout",
     "ServerInfo",
     "Subscription",
+    "TlsRefused",
     "UnusableCertificate",
     "client_context",
     "connect",

@@ -14,7 +14,7 @@ import trio
 
 from faasd_py_natsclient.client import Client
 from faasd_py_natsclient.dial import Opened, dial
-from faasd_py_natsclient.errors import AuthRefused, Closed, ConnectFailed, NatsError
+from faasd_py_natsclient.errors import AuthRefused, Closed, ConnectFailed, NatsError, TlsRefused
 from faasd_py_natsclient.info import ServerInfo
 from faasd_py_natsclient.link import Link
 from faasd_py_natsclient.options import Options
@@ -53,6 +53,7 @@ async def connect(
 
     Raises:
         ConnectFailed: no server could be reached at first (unless `wait_first`).
+        TlsRefused: nor with `wait_first`, when TLS was refused at first; after a reconnect it is waited out.
         AuthRefused: a server refused the credentials; also later, out of the block, after a reconnect.
         Closed: out of the block: every server was given up (`max_reconnect`).
         BadServer: an address is none.
@@ -132,14 +133,14 @@ class Keeper:
         self._pool = pool
 
     async def first(self, *, wait_first: bool) -> Current | None:
-        """Each server once."""
+        """Each server once. A refusal that waiting does not mend is told before one that it may."""
         problem = ConnectFailed("no servers")
         for server in list(self._pool.servers):
             try:
                 return await self._try(server)
             except ConnectFailed as error:
-                problem = error
-        if not wait_first:
+                problem = problem if isinstance(problem, TlsRefused) else error
+        if not wait_first or isinstance(problem, TlsRefused):
             raise problem
         log.warning("no NATS server yet: %s", problem)
         return None

@@ -15,7 +15,7 @@ from typing import Any, Final
 import trio
 
 from faasd_py_natsclient import encode
-from faasd_py_natsclient.errors import AuthRefused, ConnectFailed
+from faasd_py_natsclient.errors import AuthRefused, ConnectFailed, TlsRefused
 from faasd_py_natsclient.info import ServerInfo
 from faasd_py_natsclient.message import Broken, Err, Event, Info, Ping, Pong
 from faasd_py_natsclient.options import Options
@@ -25,6 +25,9 @@ from faasd_py_natsclient.tls import TlsWire
 from faasd_py_natsclient.wire import SocketWire, Wire
 
 VERSION: Final = "0.1.0"
+ALERT: Final = "ALERT_"
+DISTRUST: Final = ("CERTIFICATE", "_EXPIRED", "_REVOKED", "_REQUIRED", "_UNKNOWN", "_CA", "ACCESS_DENIED")
+"""Ends of OpenSSL's names for the alerts about a certificate (RFC 8446 §6.2)."""
 REFUSALS: Final = (
     "authorization violation",
     "user authentication expired",
@@ -49,6 +52,7 @@ async def dial(server: Server, options: Options) -> Opened:
 
     Raises:
         ConnectFailed: it is not there, is no NATS server, or is too slow.
+        TlsRefused: it is there, and TLS does not come about.
         AuthRefused: it is there, and does not let us in.
     """
     try:
@@ -57,17 +61,32 @@ async def dial(server: Server, options: Options) -> Opened:
     except trio.TooSlowError:
         raise ConnectFailed(f"{server}: no greeting within {options.connect_timeout:g} s") from None
     except (OSError, UnicodeError) as error:
-        raise ConnectFailed(f"{server}: {_why(error)}") from error
+        cause = _innermost(error)
+        kind = TlsRefused if _is_refusal(cause) else ConnectFailed
+        raise kind(f"{server}: {_why(cause)}") from error
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return _innermost(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """We do not trust the server's certificate, or it tells us (TLS's alerts) that it does not trust ours."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    reason = error.reason or "" if isinstance(error, ssl.SSLError) else ""
+    return ALERT in reason and reason.endswith(DISTRUST)
 
 
 def _why(error: BaseException) -> str:
-    """The innermost reason, on one line."""
-    while isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    if isinstance(error, BaseExceptionGroup):
-        return _why(error.exceptions[0])
+    """The reason, on one line."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
+    if _is_refusal(error):
+        alert = str(getattr(error, "reason", "")).partition(ALERT)[2].lower().replace("_", " ")
+        return f"it does not trust our certificate: {alert}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}"
     number = getattr(error, "errno", None) or 0
@@ -119,7 +138,7 @@ def _wants_tls(info: ServerInfo, server: Server, options: Options) -> bool:
     """Never fall back to plain text when TLS was asked for: the greeting could be anybody's."""
     asked = server.tls or options.tls is not None
     if asked and not (info.tls_required or info.tls_available):
-        raise ConnectFailed(f"{server}: TLS is configured here, and the server offers none")
+        raise TlsRefused(f"{server}: TLS is configured here, and the server offers none")
     return asked or info.tls_required
 
 

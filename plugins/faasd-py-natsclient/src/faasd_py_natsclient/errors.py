@@ -1,6 +1,6 @@
 """What can go wrong, by whose doing. Pure.
 
-The connection: Disconnected now and perhaps back soon, Closed for good; ConnectFailed and AuthRefused on the way to one.
+The connection: Disconnected now and perhaps back soon, Closed for good; ConnectFailed, TlsRefused and AuthRefused on the way to one.
 The other side: NoResponders, PermissionDenied, RequestTimeout, BufferFull.
 The caller: BadSubject, BadHeader, PayloadTooLarge, BadServer, UnusableCertificate, which are ValueErrors as well.
 """
@@ -22,6 +22,10 @@ class Closed(Disconnected):
 
 class ConnectFailed(NatsError):
     """No server answered as a NATS server does."""
+
+
+class TlsRefused(ConnectFailed):
+    """A server answers, and TLS does not come about: one side trusts not the other's certificate, or the server offers none."""
 
 
 class AuthRefused(NatsError):
