@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -21,14 +22,20 @@ REST: Final = 20.0
 
 
 async def follow(registry: Registry, metrics: Metrics, rates: Rates, *refresh: Callable[[], object]) -> None:
-    """Tell everybody at once, after every change of the functions, and now and then; until cancelled."""
+    """Tell everybody at once, after every change of the functions, and now and then; until cancelled.
+
+    Each has a step of the loop for itself: calls need not wait until the last one has looked at thousands of functions.
+    """
     while True:
-        changed, begun = registry.changed, time.monotonic()
+        changed, now, took = registry.changed, time.monotonic(), 0.0
         queues = {one.label: queue_of(one.settings.annotations) for one in registry.functions()}
-        metrics.heed(queues, begun)
-        rates.keep(queues)
-        for one in refresh:
-            one()
-        await trio.sleep((time.monotonic() - begun) * REST)
+        took += time.monotonic() - now
+        books: list[Callable[[], object]] = [partial(metrics.heed, queues, now), partial(rates.keep, queues)]
+        for tell in [*books, *refresh]:
+            await trio.lowlevel.checkpoint()
+            begun = time.monotonic()
+            tell()
+            took += time.monotonic() - begun
+        await trio.sleep(took * REST)
         with trio.move_on_after(NOW_AND_THEN):
             await changed.wait()

@@ -59,3 +59,23 @@ async def test_a_burst_of_changes_is_told_once_or_twice(nursery):
     while told[-1] != 500:  # noqa: ASYNC110 - what is told is looked at
         await trio.sleep(0.01)
     assert functions.asked < 10
+
+
+async def test_calls_go_on_between_those_who_are_told(nursery):
+    """Each of them looks at all functions: they have not one step of the loop together."""
+    functions, turns, told = Functions(), 0, []
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    listeners = [lambda: told.append(turns)] * 10
+    nursery.start_soon(others)
+    await trio.lowlevel.checkpoint()
+    nursery.start_soon(follow, functions, Metrics(), Rates(), *listeners)
+    with trio.fail_after(20):
+        while len(told) < len(listeners):
+            await trio.lowlevel.checkpoint()
+    assert told[-1] - told[0] >= len(listeners) - 2
