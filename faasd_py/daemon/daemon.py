@@ -38,6 +38,7 @@ from faasd_py.gateway.cancel import Cancel
 from faasd_py.gateway.door import Control, Door
 from faasd_py.gateway.enqueue import Enqueue, Terms
 from faasd_py.gateway.gate import Gate
+from faasd_py.gateway.hangup import Hangups
 from faasd_py.gateway.invoke import Invoke
 from faasd_py.gateway.local import Local
 from faasd_py.hookspecs import ServiceSite
@@ -107,10 +108,11 @@ class Daemon:
         )
         self.workers = self._make_workers()
         self.scheduler = self._make_scheduler()
+        self._hangups = Hangups()
         self._pool = Pool(dial_unix(str(self._runtime / "control.sock"), timeout=5.0))
         limits = _limits(config.gateway)
         self._server = Server(self._make_door(), limits, fields=headers.WANTED, tls=_tls(config.gateway))
-        self._metrics_server = Server(Control(self._pool, METRICS_PATHS), limits)
+        self._metrics_server = Server(Control(self._pool, METRICS_PATHS, hangups=self._hangups), limits)
         self.metrics.connections = lambda: self._server.connections
         self.metrics.paused = self.workers.paused.since
         self._stop = trio.Event()
@@ -144,7 +146,7 @@ class Daemon:
             Invoke(self.registry, self._rates, self._gate),
             self._enqueue,
             Cancel(self.queue, self.workers.cancel, self.registry, self.events, self._gate),
-            Control(self._pool, gate=self._gate),
+            Control(self._pool, gate=self._gate, hangups=self._hangups),
             self.metrics,
         )
 
@@ -162,6 +164,7 @@ class Daemon:
             rooms.start_soon(follow, self.registry, self.metrics, self._rates, *refresh)
             await self._start_services(rooms)  # before the workers: a service may claim lanes
             await rooms.start(self.workers.run)
+            rooms.start_soon(self._hangups.run)
             await rooms.start(self._run_doors, sockets)
             await rooms.start(self._keep_control)
             await rooms.start(self.scheduler.run)

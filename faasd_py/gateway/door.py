@@ -17,7 +17,7 @@ from faasd_py.gateway import answers, route
 from faasd_py.gateway.cancel import Cancel
 from faasd_py.gateway.enqueue import Enqueue
 from faasd_py.gateway.gate import AUTHORIZATION, Gate
-from faasd_py.gateway.hangup import while_there
+from faasd_py.gateway.hangup import Hangups
 from faasd_py.gateway.invoke import Invoke
 from faasd_py.gateway.measured import PATH, Measured
 from faasd_py.gateway.plan import Plan
@@ -80,10 +80,17 @@ class Control:
     that nobody else can set; the credential itself stays here.
     """
 
-    def __init__(self, pool: Pool, only: frozenset[bytes] | None = None, gate: Gate | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        only: frozenset[bytes] | None = None,
+        gate: Gate | None = None,
+        hangups: Hangups | None = None,
+    ) -> None:
         self._pool = pool
         self._only = only
         self._gate = gate or Gate()
+        self._hangups = hangups or Hangups()
 
     async def __call__(self, exchange: Exchange) -> None:
         """Proxy the exchange to the control plane."""
@@ -99,7 +106,7 @@ class Control:
                 return
             lines += identity.line()
         try:
-            async with while_there(exchange):
+            with self._hangups.while_there(exchange):
                 await self._pool.request(
                     exchange.method,
                     exchange.target,

@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
 
 from faasd_py.http.exchange import Exchange
-from faasd_py.runtime.nursery import open_nursery
 
 EVERY: Final = 1.0
 """Seconds between two looks."""
@@ -29,22 +28,50 @@ _PROBES: Final = (
 """A client that does not answer for two minutes is gone."""
 
 
-@asynccontextmanager
-async def while_there(exchange: Exchange) -> AsyncIterator[None]:
-    """The block is cancelled when the client goes from an answer that is long in coming; other answers are left alone."""
-    async with open_nursery() as nursery:
-        nursery.start_soon(_watch, exchange, nursery.cancel_scope)
-        yield
-        nursery.cancel_scope.cancel()
+class Hangups:
+    """Looks after the clients of answers that run: one task for all of them, which sleeps while there are none."""
+
+    def __init__(self) -> None:
+        self._looks: set[_Look] = set()
+        self._some = trio.Event()
+
+    @contextmanager
+    def while_there(self, exchange: Exchange) -> Iterator[None]:
+        """The block is cancelled when the client goes from an answer that is long in coming; other answers are left alone."""
+        look = _Look(exchange)
+        self._looks.add(look)
+        self._some.set()
+        try:
+            with look.scope:
+                yield
+        finally:
+            self._looks.discard(look)
+
+    async def run(self) -> None:
+        """Look now and then, until cancelled."""
+        while True:
+            if not self._looks:
+                self._some = trio.Event()
+                await self._some.wait()
+            await trio.sleep(EVERY)
+            for look in list(self._looks):
+                look.look()
 
 
-async def _watch(exchange: Exchange, scope: trio.CancelScope) -> None:
-    poll: select.poll | None = None
-    while poll is None or not poll.poll(0):
-        await trio.sleep(EVERY)
-        if poll is None and (exchange.open_ended or _waits(exchange)):
-            poll = _probe(exchange.connection.wire.fd)
-    scope.cancel()
+class _Look:
+    """One client, and what is cancelled when it goes."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.scope = trio.CancelScope()
+        self._exchange = exchange
+        self._poll: select.poll | None = None
+
+    def look(self) -> None:
+        exchange = self._exchange
+        if self._poll is None and (exchange.open_ended or _waits(exchange)):
+            self._poll = _probe(exchange.connection.wire.fd)
+        if self._poll is not None and self._poll.poll(0):
+            self.scope.cancel()
 
 
 def _waits(exchange: Exchange) -> bool:

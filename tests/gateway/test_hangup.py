@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from faasd_py.gateway import hangup
-from faasd_py.gateway.hangup import while_there
+from faasd_py.gateway.hangup import Hangups
 from faasd_py.http.exchange import Exchange
 from faasd_py.http.limits import Limits
 from faasd_py.http.server import Server
@@ -25,6 +25,7 @@ class Site:
     """A server whose handler waits to be let go on, after `start` when the target says so."""
 
     def __init__(self) -> None:
+        self.hangups = Hangups()
         self.go_on = trio.Event()
         self.over: list[str] = []
         self.running = 0
@@ -34,7 +35,7 @@ class Site:
         """As the control plane's requests are handled."""
         self.running += 1
         try:
-            async with while_there(exchange):
+            with self.hangups.while_there(exchange):
                 await self._answer(exchange)
                 self.over.append("answered")
         except OSError as error:
@@ -68,6 +69,7 @@ async def served(where: Path | None = None) -> AsyncIterator[tuple[Site, trio.So
     site = Site()
     with _listening(where) as listener:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(site.hangups.run)
             await nursery.start(Server(site.handle, LIMITS).run, [listener])
             client = trio.socket.socket(listener.family)
             await client.connect(str(where) if where else listener.getsockname())
