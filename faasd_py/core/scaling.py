@@ -203,6 +203,12 @@ class Scaler:
         self._active = now
         self.wanted = self._set
 
+    def expect(self, wanted: int, now: float) -> None:
+        """A load that so many were needed for is about to come."""
+        self._active = now
+        self._need(now, wanted)
+        self.wanted = self._held(now)
+
     def look(self, now: float, load: Load) -> int:
         """How many are wanted, now that this was the load; 0 stays 0 until somebody calls."""
         if not load.quiet:

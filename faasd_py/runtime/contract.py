@@ -120,7 +120,8 @@ class Usage(msgspec.Struct, frozen=True):
 class Runtime(Protocol):
     """One function, ready to be called.
 
-    A runtime may also have `scale(wanted: int) -> None`, which sets the number of replicas and returns at once, and
+    A runtime may also have `scale(wanted: int) -> None`, which sets the number of replicas and returns at once,
+    `expect(wanted: int) -> None`, which says for how many there will be work when this takes the place of another version, and
     `async usage() -> Usage | None`, of all replicas together.
     """
 

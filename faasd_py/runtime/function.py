@@ -57,6 +57,12 @@ class Function:
         if self.scaled is not None and told is not None:
             told(self.scaled)
 
+    def expect(self, replicas: int) -> None:
+        """Tell the runtime that it takes over the work of so many replicas, if it can be told."""
+        told = getattr(self.runtime, "expect", None)
+        if replicas and told is not None:
+            told(replicas)
+
     def said(self, sentence: str) -> str:
         """A runtime's sentence, which begins with a key of config.toml: a deployed function has no place there."""
         return reworded(sentence, self.name, self.label) if self.origin == DEPLOYED else sentence

@@ -31,7 +31,8 @@ class Keeper:
     """Keeps `function.runtime` open from `run` until `close`.
 
     `opened` is set after the first try, whether it succeeded or not; `function.trouble` tells. `after` is the one that
-    must be closed before, because it holds a port that this one needs.
+    must be closed before, because it holds a port that this one needs. `before` is the function in whose place this one is to
+    come; nobody's until it has.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Keeper:
         opened: trio.Event,
         after: Keeper | None = None,
         refused: str = "",
+        before: Function | None = None,
     ) -> None:
         self.function = function
         self.settings = settings
@@ -50,6 +52,7 @@ class Keeper:
         self.opened = opened
         self.closed = trio.Event()
         self.after = after
+        self.before = before
         self.refused = refused
         """Why it is never opened; empty when it is."""
         self._directory = directory
@@ -107,6 +110,8 @@ class Keeper:
         function = self.function
         function.runtime, function.trouble = runtime, None
         function.scale()
+        if self.before is not None:
+            function.expect(_available(self.before))
         self.opened.set()
 
     def _failed(self, reason: str) -> None:
@@ -118,18 +123,25 @@ class Keeper:
     async def settled(self, *, answering: bool) -> bool:
         """Whether it is open, and answers if `answering`, or is in trouble.
 
-        False when start_timeout passed before, or when its starts failed several times one after the other.
+        It is waited for until as many of its replicas answer as of those that they replace, or for start_timeout. False when
+        none does then, or when its starts failed several times one after the other.
         """
+        function = self.function
         with trio.move_on_after(self.settings.start_timeout):
             await self.opened.wait()
-            while answering and self.function.trouble is None and not _answers(self.function.runtime):
-                if self.function.runtime.replicas().failures >= _HOPELESS:
+            while answering and function.trouble is None and not self._replaces():
+                if function.runtime.replicas().failures >= _HOPELESS:
                     return False
                 await trio.sleep(_POLL)
             return True
-        return False
+        return answering and function.trouble is None and _available(function) > 0
+
+    def _replaces(self) -> bool:
+        """Nobody who calls it notices that it is new."""
+        wanted = self.function.runtime.replicas().wanted
+        replaced = _available(self.before) if self.before is not None else 0
+        return _available(self.function) >= min(wanted, max(1, replaced))
 
 
-def _answers(runtime: Runtime) -> bool:
-    replicas = runtime.replicas()
-    return replicas.available > 0 or not replicas.wanted
+def _available(function: Function) -> int:
+    return function.runtime.replicas().available

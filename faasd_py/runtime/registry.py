@@ -262,7 +262,8 @@ class Registry:
             function.scaled = old.function.scaled
         after = old if wanted.settings.port and function.mode == "http" else None
         open_it = partial(self._open, function.mode, site, wanted.trouble)
-        keeper = Keeper(function, wanted.settings, directory, open_it, opened, after, wanted.trouble)
+        before = old.function if old is not None and after is None else None
+        keeper = Keeper(function, wanted.settings, directory, open_it, opened, after, wanted.trouble, before)
         self._nursery.start_soon(keeper.run)
         return keeper
 
@@ -291,6 +292,7 @@ class Registry:
             old = self._keepers.pop(label, None)
             if keeper is not None:
                 self._keepers[label] = keeper
+                keeper.before = None
             for key in self._keys(label):
                 self._by_key.pop(key, None)
                 if keeper is not None:

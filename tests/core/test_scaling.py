@@ -198,6 +198,18 @@ def test_scaled_to_zero_is_awake_at_the_next_call():
     assert (scaler.wanted, scaler.automatic) == (1, True)
 
 
+def test_an_expected_load():
+    """As many at once, also from zero, and no more than may be; fewer again when they were not needed for a while."""
+    scaler = Scaler(Scaling(min=1, max=5, start=0, zero=True, zero_after=30, hold=10), 0.0)
+    scaler.expect(3, 1)
+    assert [scaler.look(now, Load()) for now in (2, 10.9, 11, 30, 31)] == [3, 3, 1, 1, 0]
+    scaler.expect(99, 40)
+    assert scaler.wanted == 5
+    scaler.scale(2, 50)
+    scaler.expect(1, 51)
+    assert scaler.wanted == 2
+
+
 LOADS = st.lists(st.tuples(st.floats(0.01, 100), st.integers(0, 30)), max_size=60)
 
 

@@ -32,7 +32,7 @@ class Deployed(Fleet):
 @pytest.fixture
 def api(start: Callable[..., Daemon], tmp_path: Path) -> Iterator[Deployed]:
     """Not deployed yet."""
-    images = {"acme/api:*": service(tmp_path / "0", start_timeout="2s")}
+    images = {"acme/api:*": service(tmp_path / "0", start_timeout="2s", idle_timeout="2s")}
     daemon = start({}, images=images)
     daemon.wait_healthy()
     yield Deployed(daemon, "api", tmp_path / "0")
@@ -74,6 +74,32 @@ def test_a_new_version_takes_over_under_load(api: Deployed) -> None:
         assert versions == sorted(versions), "nobody sees the old one again"
         assert set(versions) == {"1", "2"}
     assert not old & api.settle(2)
+
+
+def test_a_new_version_is_as_large_as_the_old_one(api: Deployed) -> None:
+    """Grown by its load to four, the old one is replaced by four, all of them ready; then the load decides."""
+    assert api.deploy("1", labels=labels(1, 4)).status == 202
+    with ThreadPoolExecutor(4) as pool:
+        slow = [pool.submit(api.call, "hold/go") for _ in range(4)]
+        until(lambda: len(api.held("go")) == 4, what="slow calls run")
+        old = api.settle(4)
+        assert api.deploy("2", labels=labels(1, 4)).status == 202
+        assert api.status["availableReplicas"] == 4
+        assert len(api.alive - old) == 4
+        api.raise_flag("go")
+        assert [answer.result().text for answer in slow] == ["1"] * 4
+    api.settle(1)
+
+
+def test_a_new_version_that_is_not_wholly_ready(api: Deployed) -> None:
+    """One of two that never is: after start_timeout the other one is enough."""
+    ready = {"com.openfaas.ready.http.path": "/lonely/alone"}
+    assert api.deploy("1", labels=labels(2, 2)).status == 202
+    old = api.settle(2)
+    assert api.deploy("2", labels=labels(2, 2), annotations=ready).status == 202
+    assert api.status["availableReplicas"] == 1
+    assert api.call().text == "2"
+    until(lambda: not old & api.alive, what="the old ones end")
 
 
 def test_versions_one_after_the_other(api: Deployed) -> None:

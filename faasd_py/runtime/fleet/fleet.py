@@ -85,6 +85,12 @@ class Fleet:
         self._meet(self._drain)
         self.watch.stir()
 
+    def expect(self, wanted: int) -> None:
+        """The load is coming that another version had so many replicas for: start with as many. Returns at once."""
+        self._scaler.expect(wanted, trio.current_time())
+        self._meet(self._drain)
+        self.watch.stir()
+
     async def invoke(self, invocation: Invocation, reply: Reply) -> None:
         """Give the call to the replica that has least to do."""
         with self.running:

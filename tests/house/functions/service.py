@@ -170,6 +170,13 @@ class Handler(BaseHTTPRequestHandler):
         """503 while the file $RECORD.NAME, or that of this process alone, is there."""
         self.answer(503 if raised(self.part(1)) else 200)
 
+    def lonely(self):
+        """200 in the process that was first to be asked, 503 in all others."""
+        owner = Path(f"{os.environ['RECORD']}.{self.part(1)}")
+        with contextlib.suppress(FileExistsError), owner.open("x") as file:
+            file.write(str(os.getpid()))
+        self.answer(200 if owner.read_text() == str(os.getpid()) else 503)
+
     def hold(self):
         """Until the file is there: of whatever process, unlike a gate."""
         end = time.monotonic() + 60
