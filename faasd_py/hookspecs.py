@@ -72,7 +72,8 @@ def _nobody_else(claim: ClaimLane) -> None:
 class ServiceSite(msgspec.Struct, frozen=True, kw_only=True):
     """What a service is run with: its table `[services.NAME]` as it is, the daemon's queue, a directory of its own.
 
-    `queue` keeps `queue.contract.Queue`, and `spool` is where its large bodies lie (`faasd_py.api.Spool`).
+    `queue` keeps `queue.contract.Queue`: it gives out no call of a lane that an operator paused, and refuses to start one
+    (QueueUnavailable). `spool` is where its large bodies lie (`faasd_py.api.Spool`).
     """
 
     options: Mapping[str, Any]

@@ -15,5 +15,6 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         say_json(done)
     else:
-        say(f"{clean(done['function'])} is paused")
+        where = " in this daemon; others that share the queue go on with it" if done.get("shared") else ""
+        say(f"{clean(done['function'])} is paused{where}")
     return 0

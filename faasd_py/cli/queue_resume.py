@@ -15,5 +15,6 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         say_json(done)
     else:
-        say(f"{clean(done['function'])} is going on")
+        where = " in this daemon" if done.get("shared") else ""
+        say(f"{clean(done['function'])} is going on{where}")
     return 0

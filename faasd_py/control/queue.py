@@ -39,13 +39,13 @@ def add_queue(app: QuartTrio, daemon: Daemon) -> None:
     async def pause_lane(lane: str) -> Response:
         name = _known(daemon, lane)
         await detached(app, lambda: daemon.workers.pause(name))
-        return json_answer(Lane(function=name, paused=True))
+        return json_answer(Lane(function=name, paused=True, shared=daemon.queue.capabilities.shared))
 
     @app.post("/system/queue/<lane>/resume")
     async def resume_lane(lane: str) -> Response:
         name = _known(daemon, lane)
         await detached(app, lambda: daemon.workers.resume(name))
-        return json_answer(Lane(function=name, paused=False))
+        return json_answer(Lane(function=name, paused=False, shared=daemon.queue.capabilities.shared))
 
 
 def _known(daemon: Daemon, text: str) -> str:

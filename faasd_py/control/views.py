@@ -135,11 +135,13 @@ class LaneView(View, frozen=True, kw_only=True):
     """Since when no call of it is begun here; absent while it is going."""
 
 
-class Lane(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a lane is paused now."""
+class Lane(View, frozen=True, kw_only=True):
+    """Whether a lane is paused now, in this daemon."""
 
     function: str
     paused: bool
+    shared: bool = False
+    """Other daemons may serve the queue too, and each is paused by itself; absent when this is the only one."""
 
 
 class QueueView(View, frozen=True, kw_only=True):

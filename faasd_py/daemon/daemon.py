@@ -49,6 +49,7 @@ from faasd_py.observe import log
 from faasd_py.schedule.record import Record
 from faasd_py.schedule.scheduler import Scheduler
 from faasd_py.worker import paused
+from faasd_py.worker.lent_queue import LentQueue
 from faasd_py.worker.paused import open_paused
 from faasd_py.worker.workers import Workers
 
@@ -190,7 +191,7 @@ class Daemon:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             site = ServiceSite(
                 options=options,
-                queue=self.queue,
+                queue=LentQueue(self.queue, self.workers.paused),
                 spool=self._spool,
                 directory=directory,
                 claim_lanes=self.workers.claim_lanes,

@@ -30,6 +30,8 @@ class Paused:
         self._path = path
         self._since = dict(since or {})
         self._writing = trio.Lock()
+        self._resumed = trio.Event()
+        """Set when a lane goes on; each time it is another one."""
 
     def __contains__(self, lane: str) -> bool:
         return lane in self._since
@@ -40,6 +42,11 @@ class Paused:
     def since(self) -> Mapping[str, float]:
         """When each was paused, in seconds since 1970."""
         return dict(self._since)
+
+    async def wait_resumed(self, lane: str) -> None:
+        """Until the lane is not paused; no checkpoint if it is not now."""
+        while lane in self._since:
+            await self._resumed.wait()
 
     async def add(self, lane: str, now: float, then: Callable[[str], None]) -> bool:
         """The lane is paused from now on, and `then` is told; on stable storage when this returns. Whether it was not.
@@ -61,6 +68,8 @@ class Paused:
                 return False
             await self._write({name: at for name, at in self._since.items() if name != lane})
             then(lane)
+            self._resumed.set()
+            self._resumed = trio.Event()
             return True
 
     async def _write(self, since: dict[str, float]) -> None:

@@ -158,6 +158,41 @@ def test_two_daemons_share_a_batch_and_one_dies(house, broker, capsys):
     assert sum(ran.values()) - len(ran) <= 32
 
 
+def test_a_pause_holds_for_the_daemon_that_was_asked(house, broker):
+    """The others run what it has at hand; when all are paused nobody does, also after kill -9; resumed, each call runs once."""
+    one, two = house(broker), house(broker)
+    names = [f"p{number}" for number in range(60)]
+    for name in names[:20]:
+        assert put(one, name) == 202
+    until(lambda: set(names[:20]) <= set(recorded(one, two)), what="both serve the lane")
+    answer = one.system("POST", "/system/queue/quick/pause").json()
+    assert answer == {"function": "quick.openfaas-fn", "paused": True, "shared": True}
+    assert "others that share the queue go on" in one.cli("queue", "pause", "quick").stdout
+    ran = len(recorded(one))
+    for name in names[20:40]:
+        assert put(one, name) == 202
+    until(lambda: set(names[20:40]) <= set(recorded(two)), what="the other runs them")
+    assert len(recorded(one)) == ran
+    assert two.system("POST", "/system/queue/quick/pause").status == 200
+    for name in names[40:]:
+        assert put(two, name) == 202
+    one.kill()
+    one.start()
+    one.wait_healthy()
+    until(lambda: figures(one).get("ready", 0) + figures(one).get("leased", 0) >= 20, what="they wait")
+    assert set(recorded(one, two)) == set(names[:40])
+    assert one.system("POST", "/system/queue/quick/resume").status == 200
+    until(lambda: set(names) <= set(recorded(one)) | set(recorded(two)), within=40, what="all ran")
+    assert set(names[40:]) <= set(recorded(one))
+    assert max(recorded(one, two).values()) == 1
+
+
+def figures(daemon: Daemon) -> dict:
+    """Of the lane quick, as this daemon knows it."""
+    lanes = {lane["name"]: lane for lane in daemon.system("GET", "/system/queue").json()["lanes"]}
+    return lanes.get("quick.openfaas-fn", {})
+
+
 def test_a_broker_that_is_away_is_503(house, dying_broker):
     """With Retry-After; /healthz says why; and it is well again by itself."""
     daemon = house(dying_broker.url)

@@ -142,3 +142,39 @@ def test_a_hub_that_is_open_to_all_does_not_start(root):
         assert "Traceback" not in made.log
     finally:
         made.close()
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_lane_that_is_paused_at_the_hub_runs_nowhere(house, both):
+    """Claimed by the spoke or served by both: nothing begins until it is resumed, at the spoke either; what runs is finished."""
+    hub, spoke = house(
+        {"far": service, "local": service} if both else {"local": service},
+        {"far": service, "local": service},
+        lanes=["far.*"],
+    )
+    before = [spoke.put("far/slow?seconds=0.1", b"x") for _ in range(40)]
+    until(lambda: len(spoke.ran()) > 2, within=15, what="the spoke takes part")
+    assert hub.system("POST", "/system/queue/far/pause").json() == {
+        "function": "far.openfaas-fn",
+        "paused": True,
+    }
+    at_once = len(hub.ran()) + len(spoke.ran())
+    until(
+        lambda: figures(hub)["leased"] == 0, within=15, what="what ran is finished, and the rest handed back"
+    )
+    ran = len(hub.ran()) + len(spoke.ran())
+    assert ran <= at_once + 10  # those that had begun, on record, and reached their function a moment later
+    spoke.put("far", b"accepted")
+    hub.wait_state(hub.put("local", b"another lane"), "DONE")
+    assert figures(hub)["ready"] == 41 - ran
+    assert spoke.system("POST", "/system/queue/local/pause").json()["shared"] is True
+    assert hub.system("POST", "/system/queue/far/resume").status == 200
+    for call in before:
+        hub.wait_state(call, "DONE")
+    assert all(hub.show(call)["attempts"] == 1 for call in before)
+
+
+def figures(daemon):
+    """Of the lane far."""
+    lanes = {lane["name"]: lane for lane in daemon.system("GET", "/system/queue").json()["lanes"]}
+    return lanes["far.openfaas-fn"]
