@@ -1,6 +1,7 @@
 """The bench's own arithmetic: what it prints is what was measured."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -10,7 +11,18 @@ import pytest
 import trio
 
 from faasd_py.config import parse
-from tests.bench import logs_bench, place, processes, proxy, report, stream, target, variants, wrk
+from tests.bench import (
+    calls_bench,
+    logs_bench,
+    place,
+    processes,
+    proxy,
+    report,
+    stream,
+    target,
+    variants,
+    wrk,
+)
 from tests.bench.rounds import Rounds, Series, take_turns
 
 
@@ -164,3 +176,11 @@ def test_the_bench_of_logs_runs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert list(rows) == [*logs_bench.KINDS, "read", "lost"]
     assert float(rows.pop("lost")) == 0
     assert all(float(figure) > 0 for figure in rows.values())
+
+
+def test_the_figures_of_the_calls_api(tmp_path, capsys):
+    """A line for each question and change, with both figures."""
+    trio.run(calls_bench.measure, 2000, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 18
+    assert all(re.search(r" ms, the loop stood still for +[\d.]+ ms$", line) for line in lines)

@@ -70,9 +70,26 @@ async def test_a_newer_schema_is_refused(site):
     connection = apsw.Connection(str(file_of(site())))
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(QueueBroken, match=r"newer faasd-py \(schema 99, this one knows 1\)"):
+    with pytest.raises(QueueBroken, match=r"newer faasd-py \(schema 99, this one knows 2\)"):
         async with open_queue(site()):
             pass
+
+
+async def test_a_file_of_the_first_version_is_brought_forward(site):
+    """It gets the index that pages are read by; what is in it stays."""
+    ids = await fill(site(), 3)
+    connection = apsw.Connection(str(file_of(site())))
+    with connection:
+        connection.execute("DROP INDEX calls_listed")
+        connection.execute("CREATE INDEX calls_dead ON calls (lane) WHERE state = 4")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    async with open_queue(site()) as queue:
+        assert [record.id for record in await queue.records(Filter(lane=LANE))] == ids[::-1]
+    connection = apsw.Connection(str(file_of(site())))
+    assert connection.execute("PRAGMA user_version").get == 2
+    assert connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'calls_dead'").get == 0
+    connection.close()
 
 
 async def test_a_directory_in_the_way_is_an_error_with_its_name(site):

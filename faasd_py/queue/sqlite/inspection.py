@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
-import msgspec
+from msgspec import json
 
 from faasd_py.core.call import Call
 from faasd_py.core.identity import key_time
@@ -17,19 +19,16 @@ from faasd_py.queue.contract import Record
 from faasd_py.queue.keys import Keys
 from faasd_py.queue.spool import BodyStore
 from faasd_py.queue.sqlite import rows
+from faasd_py.queue.sqlite.pages import TOP, Pages, Picture
 
 _RECORD: Final = (
-    "calls.key, state, rank, due, attempts, size, call_id, head, started, finished, status, reason, history"
+    "SELECT calls.key, state, due, attempts, size, call_id, head, started, finished, status, reason, history"
 )
-
-
-class Picture(msgspec.Struct, frozen=True):
-    """What memory knows better than the record: which calls are held, and which only seem to be."""
-
-    held: dict[int, int]
-    """Attempts begun, by the key of each call that a worker holds."""
-    fused: frozenset[int]
-    """READY although on record as LEASED."""
+_RECORD_OF: Final = f"{_RECORD} FROM calls WHERE key = ?"
+_RECORDS_OF: Final = f"{_RECORD} FROM json_each(?) CROSS JOIN calls ON calls.key = json_each.value"
+"""In the order of the list, each by its key."""
+AT_ONCE: Final = 50
+"""Records that are made before another thread gets its turn for certain."""
 
 
 class Reader:
@@ -41,11 +40,14 @@ class Reader:
         self._body_store = body_store
         self._opened: apsw.Connection | None = None
 
-    def _execute(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _cursor(self, statement: str, values: Sequence[Any]) -> apsw.Cursor:
         if self._opened is None:
             self._opened = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
             self._opened.set_busy_timeout(5000)
-        return self._opened.execute(statement, values).fetchall()
+        return self._opened.execute(statement, values)
+
+    def _execute(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return self._cursor(statement, values).fetchall()
 
     def close(self) -> None:
         """Close the connection, if it was opened."""
@@ -73,48 +75,34 @@ class Reader:
 
     def record(self, key: int, picture: Picture) -> Record | None:
         """The record of a call."""
-        found = self._execute(f"SELECT {_RECORD} FROM calls WHERE key = ?", (key,))
+        found = self._execute(_RECORD_OF, (key,))
         return self._record(found[0], picture) if found else None
 
     def records(
         self, lane: int | None, state: State | None, before: int | None, limit: int, picture: Picture
     ) -> list[Record]:
         """Newest first."""
-        found = self._select(_RECORD, lane, state, before, limit, picture)
-        return [self._record(row, picture) for row in found]
+        with self._pages(picture).keys(lane, state, TOP if before is None else before) as keys:
+            wanted = list(islice(keys, limit))
+        records: list[Record] = []
+        for begin in range(0, len(wanted), AT_ONCE):
+            some = json.encode(wanted[begin : begin + AT_ONCE]).decode()
+            records += [self._record(row, picture) for row in self._execute(_RECORDS_OF, (some,))]
+            time.sleep(0)
+        return records
 
     def keys_of(
         self, lane: int | None, state: State | None, before: int | None, limit: int, picture: Picture
     ) -> list[int]:
         """Of matching calls that no worker holds, newest first."""
-        found = self._select("calls.key", lane, state, before, limit + len(picture.held), picture)
-        return [row[0] for row in found if row[0] not in picture.held][:limit]
+        with self._pages(picture).keys(lane, state, TOP if before is None else before) as keys:
+            return list(islice((key for key in keys if key not in picture.held), limit))
 
-    def _select(
-        self,
-        columns: str,
-        lane: int | None,
-        state: State | None,
-        before: int | None,
-        limit: int,
-        picture: Picture,
-    ) -> list[tuple[Any, ...]]:
-        where, values = ["1"], []
-        if lane is not None:
-            where.append("lane = ?")
-            values.append(lane)
-        if state is not None:
-            where.append(_in_state(state, picture))
-        if before is not None:
-            where.append("key < ?")
-            values.append(before)
-        statement = f"SELECT {columns} FROM calls WHERE {' AND '.join(where)} ORDER BY key DESC LIMIT ?"
-        return self._execute(statement, (*values, limit))
+    def _pages(self, picture: Picture) -> Pages:
+        return Pages(self._cursor, picture)
 
     def _record(self, row: Sequence[Any], picture: Picture) -> Record:
-        key, state, _rank, due, attempts, size, call_id, head, started, finished, status, reason, history = (
-            row
-        )
+        key, state, due, attempts, size, call_id, head, started, finished, status, reason, history = row
         if key in picture.held:
             state, attempts = State.LEASED, picture.held[key]
         elif key in picture.fused:
@@ -161,13 +149,3 @@ def _head(head: bytes) -> Call:
         return rows.unpack_head(head)
     except rows.Damaged:
         return Call(lane="")
-
-
-def _in_state(state: State, picture: Picture) -> str:
-    """A condition; the keys in it are our own integers."""
-    held, fused = ",".join(map(str, picture.held)), ",".join(map(str, picture.fused))
-    if state is State.LEASED:
-        return f"calls.key IN ({held})"
-    if state is State.READY:
-        return f"((state = {state:d} AND calls.key NOT IN ({held})) OR calls.key IN ({fused}))"
-    return f"state = {state:d}"

@@ -17,11 +17,12 @@ from faasd_py.queue.entry import Phase
 from faasd_py.queue.keys import Keys
 from faasd_py.queue.sqlite.changes import Cancel, Purge, Requeue, Unfuse
 from faasd_py.queue.sqlite.committer import Committer
-from faasd_py.queue.sqlite.inspection import Picture, Reader
+from faasd_py.queue.sqlite.inspection import Reader
 from faasd_py.queue.sqlite.jobs import Stop
 from faasd_py.queue.sqlite.lane import SqliteLane
 from faasd_py.queue.sqlite.lease_queue import LeaseQueue
 from faasd_py.queue.sqlite.opening import Opened
+from faasd_py.queue.sqlite.pages import Picture
 from faasd_py.queue.sqlite.upkeep import LaneRef, Upkeep
 
 CAPABILITIES: Final = Capabilities(

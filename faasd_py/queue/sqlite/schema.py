@@ -19,10 +19,12 @@ from faasd_py.core.identity import NODE_BITS
 from faasd_py.core.lifecycle import State
 
 APPLICATION: Final = 0x46615079
-VERSION: Final = 1
+VERSION: Final = 2
 CRASHED, APART, SPOOLED, ANSWER_APART = 1, 2, 4, 8
 """Bits of `flags`: the last attempt was interrupted; the body is in `bodies`; it is a file; the answer is in `answers`."""
 
+_LISTED: Final = f"CREATE INDEX calls_listed ON calls (lane, state) WHERE state <> {State.LEASED:d}"
+"""In the order of keys, for pages (`pages.py`); a call that is started as soon as it is put gets into it when it is over."""
 TABLES: Final = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE calls (
@@ -42,7 +44,7 @@ CREATE TABLE calls (
 CREATE INDEX calls_ready ON calls (lane, rank) WHERE state = {State.READY:d};
 CREATE INDEX calls_leased ON calls (lane) WHERE state = {State.LEASED:d};
 CREATE INDEX calls_delayed ON calls (due) WHERE state = {State.DELAYED:d};
-CREATE INDEX calls_dead ON calls (lane) WHERE state = {State.DEAD:d};
+{_LISTED};
 CREATE INDEX calls_keep ON calls (keep) WHERE keep IS NOT NULL;
 CREATE INDEX calls_call_id ON calls (call_id) WHERE call_id IS NOT NULL;
 CREATE TABLE bodies (key INTEGER PRIMARY KEY, body BLOB NOT NULL);
@@ -60,7 +62,7 @@ CREATE TABLE lanes (
 CREATE TABLE quarantine (key INTEGER PRIMARY KEY, lane INTEGER, at REAL, reason TEXT NOT NULL, head BLOB, body BLOB);
 """
 
-MIGRATIONS: Final[dict[int, str]] = {}
+MIGRATIONS: Final[dict[int, str]] = {1: f"DROP INDEX calls_dead; {_LISTED}"}
 """The statements that lead from a version to the next."""
 
 
