@@ -49,27 +49,24 @@ def run(*words: str | Path, timeout: float = 300.0) -> str:
     return done.stdout
 
 
-class Machine:
-    """One booted machine; `root` is its file system as seen from here, `leader` the pid of its init."""
+class Operated:
+    """What an operator does on a machine with systemd; a subclass says how a command is run there."""
 
-    def __init__(self, root: Path, leader: int) -> None:
-        self.root = root
-        self.leader = leader
+    def execute(self, words: tuple[str, ...], timeout: float) -> tuple[int, str]:
+        """A command's exit status and all that it wrote."""
+        raise NotImplementedError
 
     def run(self, *words: str, timeout: float = 60.0) -> str:
         """A command inside; it must succeed."""
-        return run(*self._inside(), *words, timeout=timeout)
+        status, said = self.execute(words, timeout)
+        assert status == 0, f"{' '.join(words)}: {status}\n{said}"
+        return said
 
     def fails(self, *words: str, timeout: float = 60.0) -> str:
         """A command inside that must not succeed; what it said."""
-        done = subprocess.run(
-            [*self._inside(), *words], capture_output=True, text=True, timeout=timeout, check=False
-        )
-        assert done.returncode != 0, done.stdout
-        return done.stdout + done.stderr
-
-    def _inside(self) -> list[str]:
-        return ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-C", "--"]
+        status, said = self.execute(words, timeout)
+        assert status != 0, said
+        return said
 
     def systemctl(self, *words: str) -> str:
         return self.run("systemctl", *words)
@@ -80,6 +77,27 @@ class Machine:
 
     def journal(self, unit: str) -> str:
         return self.run("journalctl", "--no-pager", "--output", "cat", "--unit", unit)
+
+
+class Machine(Operated):
+    """One booted machine; `root` is its file system as seen from here, `leader` the pid of its init."""
+
+    def __init__(self, root: Path, leader: int) -> None:
+        self.root = root
+        self.leader = leader
+
+    def execute(self, words: tuple[str, ...], timeout: float) -> tuple[int, str]:
+        inside = ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-C", "--"]
+        done = subprocess.run(
+            [*inside, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return done.returncode, done.stdout
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """A file inside, with the directories above it."""
@@ -141,18 +159,18 @@ def cache() -> Path:
     return path
 
 
-def debian() -> Path:
-    """The tar of a minimal Debian 12 with systemd and Python."""
-    tar = cache() / f"bookworm-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:8]}.tar"
+def debian(packages: str) -> Path:
+    """The tar of a minimal Debian 12 with these packages."""
+    tar = cache() / f"bookworm-{hashlib.sha256(packages.encode()).hexdigest()[:8]}.tar"
     if not tar.exists():
         part = tar.with_name(f"part-{os.getpid()}.tar")
-        run("mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", part, timeout=600)
+        run("mmdebstrap", "--variant=minbase", f"--include={packages}", "bookworm", part, timeout=600)
         part.rename(tar)
     return tar
 
 
 def wheels() -> Path:
-    """A directory with the wheel of this tree and those of all it depends on, for the Python of `debian()`."""
+    """A directory with the wheel of this tree and those of all it depends on, for the Python of Debian 12."""
     directory = cache() / "wheels"
     directory.mkdir(exist_ok=True)
     for old in directory.glob("faasd_py-*.whl"):
@@ -167,11 +185,8 @@ def wheels() -> Path:
 
 @contextmanager
 def machine(root: Path) -> Iterator[Machine]:
-    """Unpack, install faasd-py from its wheel as its unit says, boot; power off and remove everything at the end."""
-    root.mkdir()
-    run("tar", "--extract", "--file", debian(), "--directory", root, "--exclude=./dev/*")
-    shutil.copytree(wheels(), root / "wheels")
-    _install(root)
+    """Unpack, boot; power off and remove everything at the end."""
+    unpack(root, PACKAGES)
     name = f"faasd-py-test-{os.getpid()}"
     groups = _control_groups(name)
     nspawn = _boot(root, name, groups)
@@ -183,6 +198,14 @@ def machine(root: Path) -> Iterator[Machine]:
     finally:
         _end(nspawn, groups)
         shutil.rmtree(root, ignore_errors=True)
+
+
+def unpack(root: Path, packages: str) -> None:
+    """A Debian with these packages, and with faasd-py installed from its wheel as its unit says."""
+    root.mkdir(parents=True)
+    run("tar", "--extract", "--file", debian(packages), "--directory", root, "--exclude=./dev/*")
+    shutil.copytree(wheels(), root / "wheels")
+    _install(root)
 
 
 def _install(root: Path) -> None:
@@ -241,14 +264,8 @@ def _child(process: subprocess.Popen[bytes]) -> int:
 
 
 def _is_up(booted: Machine) -> bool:
-    done = subprocess.run(
-        [*booted._inside(), "systemctl", "is-system-running"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return done.stdout.strip() in {"running", "degraded"}
+    _, said = booted.execute(("systemctl", "is-system-running"), 30.0)
+    return said.strip() in {"running", "degraded"}
 
 
 def _end(nspawn: subprocess.Popen[bytes], groups: list[Path]) -> None:

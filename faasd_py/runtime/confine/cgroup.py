@@ -177,6 +177,9 @@ class Subtree:
         group = Group(self.path / f"{_PREFIX}{name}")
         group.path.mkdir()
         try:
+            group.path.chmod(
+                0o755
+            )  # whatever our umask: runtimes of other users size themselves by their limits
             for file, value in limits.items():
                 (group.path / file).write_text(value)
             with suppress(OSError):  # without swap, or without its accounting
