@@ -25,7 +25,7 @@ _Found = TypeVar("_Found")
 _ABILITIES: Final = {
     "inspect": "this queue cannot show its calls",
     "cancel": "this queue cannot cancel calls",
-    "dead_letters": "this queue keeps no dead letters",
+    "dead_letters": "this queue cannot requeue dead letters",
     "results": "this queue keeps no results",
 }
 

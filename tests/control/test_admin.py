@@ -330,8 +330,8 @@ async def test_no_result_yet(admin, daemon):
         ("GET", "calls/ID/request", "this queue cannot show its calls"),
         ("GET", "calls/ID/result", "this queue keeps no results"),
         ("POST", "calls/ID/cancel", "this queue cannot cancel calls"),
-        ("POST", "calls/ID/requeue", "this queue keeps no dead letters"),
-        ("POST", "calls/requeue", "this queue keeps no dead letters"),
+        ("POST", "calls/ID/requeue", "this queue cannot requeue dead letters"),
+        ("POST", "calls/requeue", "this queue cannot requeue dead letters"),
         ("POST", "calls/purge?state=dead", "this queue cannot show its calls"),
     ],
 )

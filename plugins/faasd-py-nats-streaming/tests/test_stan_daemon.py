@@ -79,6 +79,70 @@ def test_what_the_queue_cannot_do_is_said(start):
     assert "cannot show its calls" in listed.stderr
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "", "cannot show its calls"),
+        ("GET", "/ID", "cannot show its calls"),
+        ("GET", "/ID?wait=60s", "cannot show its calls"),
+        ("GET", "/ID/request", "cannot show its calls"),
+        ("GET", "/ID/request/body", "cannot show its calls"),
+        ("GET", "/ID/result", "keeps no results"),
+        ("GET", "/ID/result?wait=60s", "cannot show its calls"),
+        ("GET", "/ID/result/body?wait=60s", "cannot show its calls"),
+        ("POST", "/ID/requeue", "cannot requeue dead letters"),
+        ("POST", "/ID/cancel", "cannot cancel calls"),
+        ("DELETE", "/ID", "cannot show its calls"),
+        ("POST", "/requeue", "cannot requeue dead letters"),
+        ("POST", "/purge?state=dead", "cannot show its calls"),
+    ],
+)
+def test_the_calls_api_says_what_it_cannot(told, method, path, said):
+    """501 with the reason, at once also for those that would wait; for a call that is over as for one that nobody knows."""
+    daemon, call = told
+    for identity in (call, "nobody-knows"):
+        began = time.monotonic()
+        answer = daemon.system(method, f"/system/calls{path.replace('ID', identity)}")
+        assert (answer.status, answer.json()) == (501, {"error": f"this queue {said}"})
+        assert time.monotonic() - began < 20
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory, shared_broker):
+    """A daemon that has run a call, and the call."""
+    root = tmp_path_factory.mktemp("daemon")
+    queue = {"backend": "nats-streaming", "options": shared_broker.options()}
+    daemon = Daemon(root, {"quick": service(root)}, queue=queue)
+    daemon.start()
+    try:
+        call = daemon.put("quick/tell", b"x")
+        until(lambda: bodies(daemon) == ["x"])
+        yield daemon, call
+    finally:
+        daemon.close()
+
+
+@pytest.mark.parametrize("words", [("wait",), ("result",), ("show",), ("requeue",), ("cancel",)])
+def test_the_command_line_says_what_it_cannot(told, words):
+    """One sentence, exit status 1."""
+    daemon, call = told
+    done = daemon.cli("calls", *words, call)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "this queue " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_figures_and_pauses_work_all_the_same(told):
+    """What the daemon knows without asking the broker."""
+    daemon, _ = told
+    shown = daemon.system("GET", "/system/queue").json()
+    assert (shown["backend"], shown["capabilities"]["inspect"]) == ("nats-streaming", False)
+    assert daemon.system("POST", "/system/queue/quick/pause").json()["paused"]
+    daemon.put("quick/tell", b"later")
+    assert daemon.cli("queue", "resume", "quick").returncode == 0
+    until(lambda: bodies(daemon) == ["x", "later"])
+
+
 def test_delays_retries_and_large_bodies_work(start):
     """Through the broker and back."""
     daemon = start()
