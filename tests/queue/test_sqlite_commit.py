@@ -12,7 +12,7 @@ import trio.testing
 
 from faasd_py.core.errors import QueueUnavailable
 from faasd_py.core.lifecycle import Move, State
-from faasd_py.core.outcome import DONE, Verdict
+from faasd_py.core.outcome import DONE, RELEASE, Verdict
 from faasd_py.hookspecs import QueueSite
 from faasd_py.queue.sqlite import open_queue
 from faasd_py.testing.queue_conformance.ground import (
@@ -66,6 +66,33 @@ async def test_puts_that_wait_together_are_one_transaction(site):
             for _ in range(100):
                 nursery.start_soon(queue.put, CALL)
         assert 1 <= len(commits) <= 5
+
+
+async def test_starts_that_are_asked_for_together_are_one_transaction(site):
+    """`start_many` waits once, for one commit."""
+    async with open_queue(site()) as queue:
+        for _ in range(20):
+            await queue.put(CALL)
+        leases = [await take(queue) for _ in range(20)]
+        commits = count_commits(queue)
+        assert await queue.start_many(leases) == [None] * 20
+        assert len(commits) == 1
+
+
+async def test_starts_that_cannot_be_recorded_count_no_attempt(site):
+    """`start_many` tells so of each; the leases are still held, and released they are as if never started."""
+    async with open_queue(site()) as queue:
+        for _ in range(3):
+            await queue.put(CALL)
+        leases = [await take(queue) for _ in range(3)]
+        fault = Fault(queue)
+        fault.error = apsw.FullError("database or disk is full")
+        errors = await queue.start_many(leases)
+        assert [type(error) for error in errors] == [QueueUnavailable] * 3
+        fault.error = None
+        for lease in leases:
+            await queue.settle(lease, RELEASE)
+        assert {(await take(queue)).attempt for _ in leases} == {1}
 
 
 async def test_a_settlement_rides_with_the_next_put(site):

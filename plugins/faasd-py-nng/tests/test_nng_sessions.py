@@ -105,6 +105,49 @@ async def test_a_put_that_is_repeated_is_put_once(raw):
     assert raw.behind.stats().lanes[LANE].ready == 1
 
 
+async def test_a_lease_is_started_once(raw):
+    """A second start is refused, in the same frame as well as later, and the attempt counts once."""
+    await raw.do(wire.Put(1, CALL), wire.Credit(2, LANE, 1))
+    (grant,) = await raw.granted()
+    first = await raw.do(wire.Start(3, grant.lease), wire.Start(4, grant.lease))
+    later = await raw.do(wire.Start(5, grant.lease))
+    done, *refused = [*first.answers, *later.answers]
+    assert done == wire.Done(3)
+    assert [answer.kind for answer in refused] == ["IllegalMove"] * 2
+    await raw.do(wire.Settle(6, grant.lease, Move.RELEASE), wire.Credit(7, LANE, 2))
+    (again,) = await raw.granted()
+    assert again.attempt == 2
+
+
+class Work(trio.abc.Instrument):
+    """What the loop did."""
+
+    def __init__(self) -> None:
+        self.turns = self.tasks = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.turns += 1
+
+    def task_spawned(self, task: object) -> None:
+        self.tasks += 1
+
+
+async def test_many_attempts_begin_and_end_without_tasks_and_turns_of_their_own(raw):
+    """The starts of a frame are one wait, and no settlement is one: what a hub can do a second depends on it."""
+    count, work = 200, Work()
+    await raw.do(*(wire.Put(number, CALL) for number in range(1, count + 1)))
+    await raw.do(wire.Credit(1000, LANE, count))
+    leases = [grant.lease for grant in await raw.granted(count)]
+    trio.lowlevel.add_instrument(work)
+    await raw.do(*(wire.Start(2000 + lease, lease) for lease in leases))
+    told = await raw.do(*(wire.Settle(3000 + lease, lease, Move.DONE) for lease in leases))
+    trio.lowlevel.remove_instrument(work)
+    assert len(told.answers) == count
+    assert all(isinstance(answer, wire.Done) for answer in told.answers)
+    assert work.tasks < count / 4
+    assert work.turns < count / 2
+
+
 async def test_a_put_is_repeated_over_a_new_connection(site, raw):
     """The session goes on with what it knew."""
     first = await raw.do(wire.Put(1, CALL))

@@ -94,6 +94,8 @@ class Desk:
         """
         for op in frame.ops:
             _check(op)
+        if frame.ordered and not all(isinstance(op, Put) for op in frame.ops):
+            raise Malformed("an order for what has none")
         if len(session.answers) > MOST_ANSWERS:
             raise Malformed("a spoke that never says which answers it has")
         turns = session.turns
@@ -107,7 +109,7 @@ class Desk:
         finally:
             if frame.number:
                 turns.pass_on()
-        await self._do_all(session, [pair for pair in fresh if pair[1].answer is None], frame.ordered)
+        await self._do_all(session, [pair for pair in fresh if not isinstance(pair[0], QUICK)], frame.ordered)
         for slot in slots:
             if slot.answer is None:
                 await slot.wait()
@@ -115,16 +117,19 @@ class Desk:
         return [slot.answer for slot in slots if slot.answer is not None]
 
     async def _do_all(self, session: Session, pairs: list[tuple[Op, Slot]], ordered: bool) -> None:
-        starts = [(op, slot) for op, slot in pairs if isinstance(op, Start)]
-        if len(starts) > 1 and len(starts) == len(pairs):
-            await self._start_many(session, starts)
-        elif ordered:
+        if ordered:
             await self._in_order(session, pairs)
+            return
+        starts = [(op, slot) for op, slot in pairs if isinstance(op, Start)]
+        others = [pair for pair in pairs if not isinstance(pair[0], Start)]
+        if not others:
+            await self._start_many(session, starts)
         elif len(pairs) == 1:
-            await self._do(session, *pairs[0])
-        elif pairs:
+            await self._do(session, *others[0])
+        else:
             async with trio.open_nursery() as nursery:
-                for op, slot in pairs:
+                nursery.start_soon(self._start_many, session, starts)
+                for op, slot in others:
                     nursery.start_soon(self._do, session, op, slot)
 
     async def _in_order(self, session: Session, pairs: list[tuple[Op, Slot]]) -> None:
@@ -216,36 +221,28 @@ class Desk:
         await self._spool.remove(upload.body)
         return body
 
-    async def _start(self, session: Session, op: Start, _: Slot) -> Answer:
-        held = session.held.get(op.lease)
-        if held is None:
-            return Failed(op.op, "lost", "the lease is held no longer")
-        held.starting = trio.Event()
+    async def _start_many(self, session: Session, pairs: Sequence[tuple[Start, Slot]]) -> None:
+        """All in one go: a task for each would cost more than the starts do."""
+        starting = trio.Event()
+        begun: list[tuple[Start, Slot, Held]] = []
         try:
-            await self._queue.start(held.lease)
-            held.started = True
-        finally:
-            held.starting.set()
-        return Done(op.op)
-
-    async def _start_many(self, session: Session, pairs: list[tuple[Start, Slot]]) -> None:
-        """What a busy spoke mostly asks for: it is one wait, and no tasks."""
-        starting, begun = trio.Event(), []
-        for op, slot in pairs:
-            held = session.held.get(op.lease)
-            if held is None:
-                _answer(slot, Failed(op.op, "lost", "the lease is held no longer"))
-            else:
-                held.starting = starting
-                begun.append((op, slot, held))
-        try:
-            errors = await start_many(self._queue, [held.lease for _, _, held in begun])
+            for op, slot in pairs:
+                held = session.held.get(op.lease)
+                if held is None:
+                    _answer(slot, Failed(op.op, "lost", "the lease is held no longer"))
+                elif held.started or held.is_starting():
+                    _answer(slot, Failed(op.op, "IllegalMove", "cannot start a call that is started already"))
+                else:
+                    held.starting = starting
+                    begun.append((op, slot, held))
+            leases = [held.lease for _, _, held in begun]
+            errors = await start_many(self._queue, leases) if leases else []
             for (op, slot, held), error in zip(begun, errors, strict=True):
                 held.started = error is None
                 _answer(slot, Done(op.op) if error is None else _failed(op.op, error))
         finally:
             starting.set()
-            for _, slot, _ in begun:
+            for _, slot in pairs:
                 slot.end()
 
     async def _settle(self, session: Session, op: Settle, _: Slot) -> Answer:
@@ -269,8 +266,8 @@ class Desk:
     async def end(
         self, held: Held, verdict: Verdict, outcome: Outcome | None = None, callback: Call | None = None
     ) -> None:
-        """Settle a lease, after a start that is under way."""
-        if held.starting is not None:
+        """Settle a lease, after a start that is under way. No turn of the loop when there is none."""
+        if held.starting is not None and held.is_starting():
             await held.starting.wait()
         await self._queue.settle(held.lease, verdict, outcome, callback)
 
@@ -334,7 +331,6 @@ class Desk:
 WORKS: Final[Mapping[type, Callable[[Desk, Session, Any, Slot], Awaitable[Answer]]]] = MappingProxyType(
     {
         Put: Desk._put,  # noqa: SLF001 - the table of its own methods
-        Start: Desk._start,  # noqa: SLF001
         Settle: Desk._settle,  # noqa: SLF001
         Back: Desk._back,  # noqa: SLF001
         Credit: Desk._credit,  # noqa: SLF001

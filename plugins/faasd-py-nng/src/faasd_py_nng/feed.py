@@ -10,7 +10,7 @@ from faasd_py.api import Move, Queue, Verdict
 from faasd_py_nng.desk import Desk
 from faasd_py_nng.session import Session
 
-AT_ONCE: Final = 8
+AT_ONCE: Final = 32
 """Calls that are given before others get their chance."""
 
 

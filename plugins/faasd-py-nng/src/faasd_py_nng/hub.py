@@ -28,8 +28,8 @@ TICK: Final = 0.2
 """Seconds between two looks at the figures, at lanes that wait, and at spokes that are silent."""
 MOST_FEEDS: Final = 4096
 """Lanes that one spoke takes calls from at once."""
-RIDE: Final = 0.001
-"""Seconds that news waits for an answer it may ride on."""
+RIDE: Final = 0.005
+"""Seconds that news waits for an answer it may ride on: longer than most commits take, a message of its own is dear."""
 HANDSHAKE: Final = 5.0
 """Seconds that who comes has to prove who they are."""
 ASK_AGAIN: Final = 5.0

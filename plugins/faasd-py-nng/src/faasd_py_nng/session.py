@@ -28,6 +28,11 @@ class Held(msgspec.Struct, eq=False):
     lease: Lease
     started: bool = False
     starting: trio.Event | None = None
+    """Set when its start is on record, or refused."""
+
+    def is_starting(self) -> bool:
+        """Its start is under way."""
+        return self.starting is not None and not self.starting.is_set()
 
 
 class Slot(msgspec.Struct, eq=False):
