@@ -9,6 +9,7 @@ LANE is `NAME`, `NAME.NAMESPACE` or `callback:HOST:PORT`. What is paused accepts
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from quart import Response
 from quart_trio import QuartTrio
@@ -18,7 +19,11 @@ from faasd_py.control.daemon import Daemon
 from faasd_py.control.detached import detached
 from faasd_py.control.problems import json_answer
 from faasd_py.control.refused import Refused
-from faasd_py.control.views import Lane
+from faasd_py.control.steps import in_steps
+from faasd_py.control.views import Lane, LaneView
+
+AT_ONCE: Final = 50
+"""So many lanes are looked at in one step of the loop."""
 
 
 def add_queue(app: QuartTrio, daemon: Daemon) -> None:
@@ -32,7 +37,10 @@ def add_queue(app: QuartTrio, daemon: Daemon) -> None:
             paused=daemon.workers.paused.since(),
             rates=daemon.metrics.flow.rates(now),
         )
-        view = rendering.queue_view(backend, queue.capabilities, queue.stats(), queue.trouble(), now, about)
+        stats, lanes = queue.stats(), list[LaneView]()
+        async for some in in_steps(rendering.lane_views(stats, now, about), AT_ONCE):
+            lanes += some
+        view = rendering.queue_view(backend, queue.capabilities, stats, queue.trouble(), now, lanes)
         return json_answer(view)
 
     @app.post("/system/queue/<lane>/pause")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -121,17 +121,21 @@ class LanesAbout(msgspec.Struct, frozen=True, kw_only=True):
     """Accepted and finished a second."""
 
 
+def lane_views(stats: QueueStats, now: float, about: LanesAbout) -> Iterator[LaneView]:
+    """Each lane that has calls, or moved lately, or is paused, by name; one is made when it is asked for."""
+    for name in sorted({*stats.lanes, *about.paused, *about.rates}):
+        yield _lane(name, stats.lanes.get(name) or LaneStats(), now, about)
+
+
 def queue_view(
     backend: str,
     capabilities: Capabilities,
     stats: QueueStats,
     trouble: str | None,
     now: float,
-    about: LanesAbout,
+    lanes: list[LaneView],
 ) -> QueueView:
-    """The queue's figures, and of each lane that has calls, or moved lately, or is paused."""
-    names = sorted({*stats.lanes, *about.paused, *about.rates})
-    lanes = [_lane(name, stats.lanes.get(name) or LaneStats(), now, about) for name in names]
+    """The queue's figures, with those of its lanes."""
     oldest = [figures.oldest_at for figures in stats.lanes.values() if figures.oldest_at is not None]
     return QueueView(
         backend=backend,

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import trio
 
-from faasd_py.control import calls, functions, metrics
+from faasd_py.control import calls, functions, metrics, queue
 from faasd_py.control.steps import encoded, in_steps
 from tests.control.conftest import function
 
@@ -63,6 +63,7 @@ def busy(daemon):
     [
         ("/system/functions", MANY / functions.AT_ONCE),
         (f"/system/calls?limit={MANY}", MANY / calls.AT_ONCE),
+        ("/system/queue", MANY / queue.AT_ONCE),
         ("/metrics", MANY / metrics.FUNCTIONS + 20 * MANY / metrics.LINES),
     ],
 )
