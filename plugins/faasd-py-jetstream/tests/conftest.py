@@ -167,9 +167,10 @@ def _until():
 class DyingBroker:
     """A server that a test may kill and start again; without trio."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, extra: str = "") -> None:
         self._program = need_server()
-        self._server = make_server(directory, jetstream=True)
+        self._server = make_server(directory, jetstream=True, extra=extra)
+        self.config = self._server.config
         self._process: subprocess.Popen[bytes] | None = None
         self.url = self._server.url
         self.start()

@@ -15,6 +15,8 @@ from tests.house.load import Books, Loader
 from tests.house.patience import until
 from tests.house.receivers import receiver
 
+from .conftest import DyingBroker
+
 SOON = {"attempts": 60, "min_wait": "10ms", "max_wait": "100ms"}
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "4"))
 
@@ -24,11 +26,11 @@ def house(tmp_path):
     """Makes daemons on one namespace; they end with the test."""
     made = []
 
-    def one(url: str, **tables):
+    def one(url: str, *, wait: bool = True, options=(), **tables):
         root = tmp_path / f"daemon{len(made)}"
         root.mkdir()
         functions = {"quick": service(root, script="recorder.py", retry=SOON, max_inflight=16)}
-        options = {
+        options = dict(options) | {
             "servers": [url],
             "namespace": tmp_path.name[-64:],
             "ack_wait": "2s",
@@ -37,7 +39,7 @@ def house(tmp_path):
         queue = {"backend": "jetstream", "options": options}
         daemon = Daemon(root, functions, queue=queue, callback={"schedule": ["100ms"] * 60}, **tables)
         made.append(daemon)
-        daemon.start()
+        daemon.start(wait=wait)
         return daemon
 
     yield one
@@ -218,3 +220,43 @@ def test_a_misspelt_option_stops_the_start(house, broker, tmp_path):
     assert daemon.wait(10) == 2
     assert "queue.options.sevrers" in daemon.log
     assert "Traceback" not in daemon.log
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    """A server with a password, and the options of who knows it."""
+    (tmp_path / "password").write_text("s3cr3t-of-ours\n")
+    one = DyingBroker(
+        tmp_path / "guarded", extra='authorization { user: "ours", password: "s3cr3t-of-ours" }'
+    )
+    yield one, {"user": "ours", "password_file": str(tmp_path / "password")}
+    one.kill()
+
+
+def test_a_wrong_password_stops_the_start(house, guarded, tmp_path):
+    """One sentence, and no secret in it."""
+    broker, options = guarded
+    (tmp_path / "password").write_text("wr0ng")
+    daemon = house(broker.url, wait=False, options=options)
+    assert daemon.wait(20) != 0
+    assert "Authorization Violation" in daemon.log
+    assert "Traceback" not in daemon.log
+    assert "wr0ng" not in daemon.log
+
+
+def test_a_password_that_is_changed_at_the_server_ends_the_daemon(house, guarded):
+    """With the same it comes back after the server's loss; with another it ends with one sentence, as its next start does."""
+    broker, options = guarded
+    daemon = house(broker.url, options=options)
+    assert put(daemon, "before") == 202
+    until(lambda: "before" in recorded(daemon), what="it ran")
+    broker.kill()
+    broker.start()
+    until(lambda: put(daemon, "after") == 202, what="it is back")
+    broker.kill()
+    broker.config.write_text(broker.config.read_text().replace("s3cr3t-of-ours", "another"))
+    broker.start()
+    assert daemon.wait(20) != 0
+    assert "Authorization Violation" in daemon.log
+    assert "Traceback" not in daemon.log
+    assert "s3cr3t-of-ours" not in daemon.log
