@@ -142,7 +142,10 @@ class Deployer:
                 except BadRequest as error:
                     self._refused(label, sent.image, old is not None, str(error))
                     raise
-        self._events.emit("function.deployed", function=label, image=sent.image, update=old is not None)
+        if old is None:
+            self._events.emit("function.deployed", function=label, image=sent.image)
+        else:
+            self._events.emit("function.updated", function=label, image=sent.image)
         _log.info("%s is %s: %s", label, "updated" if old else "deployed", sent.image)
 
     def _refused(self, label: str, image: str, update: bool, reason: str) -> None:

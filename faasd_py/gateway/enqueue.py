@@ -149,7 +149,7 @@ class Enqueue:
             await self._discard(body)
         else:
             self._metrics.accepted(function.label)
-            if self._events:
+            if self._events.heard:
                 self._events.emit(
                     "call.put", id=accepted.id, call_id=accepted.call_id, function=function.label
                 )

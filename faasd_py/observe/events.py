@@ -12,15 +12,14 @@ log = logging.getLogger("faasd_py.events")
 
 
 class Events:
-    """The observers of one daemon, in the order they subscribed. Emitting to nobody costs next to nothing."""
+    """The observers of one daemon, in the order they subscribed. Nobody needs to put facts together that are not `heard`."""
 
     def __init__(self) -> None:
         self._observers: dict[str, Observer] = {}
         self.failures: dict[str, int] = {}
         """How often each observer raised."""
-
-    def __bool__(self) -> bool:
-        return bool(self._observers)
+        self.heard = False
+        """Whether anybody listens: a plain attribute, for it is asked several times a call."""
 
     def subscribe(self, observer: Observer, name: str) -> None:
         """Tell `observer` about every event from now on; `name` is the plug-in's, for the log.
@@ -31,10 +30,12 @@ class Events:
         if name in self._observers:
             raise ValueError(f"an observer named {name!r} is subscribed already")
         self._observers[name] = observer
+        self.heard = True
 
     def unsubscribe(self, name: str) -> None:
         """Tell the observer of this name nothing more; it may do so itself while it is told."""
         self._observers.pop(name, None)
+        self.heard = bool(self._observers)
 
     def emit(self, event: str, **facts: Any) -> None:
         """Tell every observer: `{"event": event, "time": seconds since 1970, **facts}`. Never raises an Exception."""

@@ -8,7 +8,7 @@ from faasd_py.queue.contract import Queue
 
 async def tell_cancelled(events: Events, queue: Queue, call: str) -> None:
     """`call.cancelled`, of the newest call when several have this X-Call-Id. Nothing when nobody listens."""
-    if not events or not queue.capabilities.inspect or (record := await queue.find(call)) is None:
+    if not events.heard or not queue.capabilities.inspect or (record := await queue.find(call)) is None:
         return
     events.emit(
         "call.cancelled",
@@ -24,6 +24,6 @@ async def tell_cancelled(events: Events, queue: Queue, call: str) -> None:
 
 async def tell_requeued(events: Events, queue: Queue, call: str) -> None:
     """`call.requeued`. Nothing when nobody listens."""
-    if not events or not queue.capabilities.inspect or (record := await queue.find(call)) is None:
+    if not events.heard or not queue.capabilities.inspect or (record := await queue.find(call)) is None:
         return
     events.emit("call.requeued", id=record.id, call_id=record.call_id, function=record.lane)

@@ -124,7 +124,7 @@ class Calls:
             return _platform(run, 404, f"function {self.label} is not there", "proxy")
         reply = run.reply = self._collector(run.lease.call)
         self._set_deadline(run, function)
-        if self._context.events:
+        if self._context.events.heard:
             self._tell_start(run)
         function.meter.begin()
         outcome: Outcome | None = None
@@ -254,7 +254,7 @@ class Calls:
         if verdict.move is Move.BURY:
             context.metrics.dead(self.label, verdict.reason)
             log.warning("call %s of %s is dead: %s", lease.id, self.label, verdict.reason)
-        if context.events:
+        if context.events.heard:
             context.events.emit(
                 _WORDS[verdict.move],
                 id=lease.id,

@@ -106,7 +106,7 @@ class Deliveries:
         if verdict.move is Move.BURY:
             why = outcome.body.decode() if outcome is not None and isinstance(outcome.body, bytes) else ""
             log.warning("callback %s to %s is dead: %s %s", lease.id, self.lane, verdict.reason, why)
-        if context.events:
+        if context.events.heard:
             context.events.emit(
                 _EVENTS[word],
                 id=lease.id,

@@ -235,7 +235,7 @@ async def test_who_goes_leaves_nothing_behind(follow, daemon, monkeypatch):
         assert daemon.events
     await until(lambda: made[0].followers == 0)
     daemon.events.emit("call.put")
-    assert not daemon.events
+    assert not daemon.events.heard
 
 
 async def test_a_daemon_that_stops_ends_the_streams(follow, ask, daemon):

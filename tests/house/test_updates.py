@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.house.daemon import Daemon, Settings, alive, service
+from tests.house.events import Events
 from tests.house.fleets import Callers, Fleet
 from tests.house.patience import until
 from tests.house.wire import Answer
@@ -179,3 +182,26 @@ def test_removed_and_deployed_again_while_it_drains(api: Deployed) -> None:
         api.raise_flag("go")
         assert slow.result().text == "1"
     api.settle(1)
+
+
+def test_what_happens_is_told(api: Deployed) -> None:
+    """Deployed, updated, a replica that ends and the next one: each is an event of its own, in this order."""
+    with Events(api.daemon) as events:
+
+        def told(*kinds: str) -> list[str]:
+            """The facts besides, of the next ones of the function."""
+            found = [events.next() or {} for _ in kinds]
+            assert [one["event"] for one in found] == list(kinds)
+            assert {one["function"] for one in found} == {"api.openfaas-fn"}
+            return [one.get("instance", one.get("image", "")) for one in found]
+
+        assert api.deploy("1").status == 202
+        first, image = told("function.ready", "function.deployed")
+        assert image == "acme/api:1"
+        assert api.deploy("2").status == 202
+        second, image = told("function.ready", "function.updated")
+        assert (image, first == second) == ("acme/api:1", False)
+        (alive_one,) = api.settle(1)
+        os.kill(alive_one, signal.SIGKILL)
+        ended, third = told("function.crashed", "function.ready")
+        assert (ended, third == second) == (second, False)

@@ -22,12 +22,16 @@ def test_every_observer_is_told():
 
 
 def test_nobody_listens():
-    """Emitting into an empty room does nothing, and the room is false so that callers need not even ask."""
+    """Emitting into an empty room does nothing, and whoever has facts to put together can know before."""
     events = Events()
     events.emit("call.done")
-    assert not events
-    events.subscribe(print, "printer")
-    assert events
+    assert not events.heard
+    for name in ("printer", "keeper"):
+        events.subscribe(print, name)
+    events.unsubscribe("printer")
+    assert events.heard
+    events.unsubscribe("keeper")
+    assert not events.heard
 
 
 def test_an_observer_that_raises_is_logged_and_the_others_are_told(caplog):

@@ -153,6 +153,7 @@ class Fleet:
         if replica.ready:
             self._backoff.good()
             log.info("%s: instance %s is ready at %s", self._site.name, replica.name, replica.place)
+            self._site.emit("function.ready", function=self._label, instance=replica.name)
             self._tell()
 
     def unready(self, replica: Replica, reason: str) -> None:
