@@ -27,7 +27,6 @@ from faasd_py.runtime.ports import LOOPBACK
 from faasd_py.runtime.program import prepare
 from faasd_py.runtime.relay import PEER_ERRORS
 from faasd_py.runtime.run import ending
-from faasd_py.runtime.session import usage_of
 
 _VARIABLE: Final = re.compile(r"\$(?:(PORT|UNIX_SOCKET)\b|\{(PORT|UNIX_SOCKET)\})")
 _CONNECT_TIMEOUT: Final = 5.0
@@ -76,10 +75,10 @@ class ServingProcess:
         return f"the process ended with {ending(child)}"
 
     async def usage(self) -> Usage | None:
-        """Of its process group, which is looked for in a thread; see Instance."""
+        """Of its process group; see Instance."""
         if self._child is None or self._child.gone:
             return None
-        return await trio.to_thread.run_sync(usage_of, self._child.pid, abandon_on_cancel=True)
+        return await self._machinery.usages.of(self._child.pid)
 
     async def pause(self) -> bool:
         """See Instance: its process group is stopped; what has left the group runs on."""

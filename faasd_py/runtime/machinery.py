@@ -31,6 +31,7 @@ from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.pump import Pump
 from faasd_py.runtime.runners import Runners
 from faasd_py.runtime.sessions import Sessions
+from faasd_py.runtime.usages import Usages
 
 log: Final = logging.getLogger("faasd_py.runtime")
 _KILLED_WITHIN: Final = 5.0
@@ -54,6 +55,7 @@ class Machinery:
         self.nursery = nursery
         self.pump = pump
         self.ports = Ports()
+        self.usages = Usages()
         self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         self.confiner = confiner
         self.emit = emit

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -28,17 +29,21 @@ def members(session: int) -> list[int]:
     return [pid for pid, fields in _processes() if fields[3] == str(session) and fields[0] not in "ZX"]
 
 
-def usage_of(group: int) -> Usage | None:
-    """What a process group uses; None when there is nothing of it.
+def usages() -> dict[int, Usage]:
+    """What each process group uses.
 
     Children that were waited for count, others that have ended do not. Blocking: it looks at every process there is.
     """
-    members = [fields for _, fields in _processes() if fields[2] == str(group)]
-    if not members:
-        return None
-    ticks = sum(int(field) for fields in members for field in fields[11:15])  # utime, stime, cutime, cstime
-    pages = sum(int(fields[_RSS]) for fields in members)  # rss
-    return Usage(cpu_seconds=ticks / _TICKS, memory_bytes=pages * _PAGE)
+    ticks: Counter[int] = Counter()
+    pages: Counter[int] = Counter()
+    for _, fields in _processes():
+        group = int(fields[2])
+        ticks[group] += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
+        pages[group] += int(fields[_RSS])
+    return {
+        group: Usage(cpu_seconds=used / _TICKS, memory_bytes=pages[group] * _PAGE)
+        for group, used in ticks.items()
+    }
 
 
 def _processes() -> Iterator[tuple[int, list[str]]]:

@@ -13,6 +13,7 @@ import trio
 from faasd_py.config import FunctionSettings
 from faasd_py.hookspecs import RuntimeSite
 from faasd_py.runtime.machinery import open_machinery
+from faasd_py.runtime.ports import Ports
 
 PYTHON = [sys.executable, "-I", "-S"]
 
@@ -41,6 +42,14 @@ def site(machinery, directory, *, secrets=None, log=None, **settings) -> Runtime
         log=log if log is not None else Log(),
         machinery=machinery,
     )
+
+
+def free_port() -> int:
+    """A port that nobody has at the moment."""
+    ports = Ports()
+    port = ports.take()
+    ports.give_back(port)
+    return port
 
 
 def script(text: str) -> list[str]:

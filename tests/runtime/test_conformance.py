@@ -8,13 +8,12 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.process import open_fork, open_stream
 from faasd_py.runtime.service import open_service
 from faasd_py.runtime.upstream import open_upstream
 from faasd_py.testing.runtime_conformance import SUBJECT, RuntimeConformance
 
-from .places import PYTHON, alone
+from .places import PYTHON, alone, free_port
 
 
 class TestFork(RuntimeConformance):
@@ -47,7 +46,7 @@ class TestServiceOnAUnixSocket(RuntimeConformance):
 class TestUpstream(RuntimeConformance):
     @asynccontextmanager
     async def opened(self, name):
-        port = Ports().take()
+        port = free_port()
         self.host = f"127.0.0.1:{port}"
         server = subprocess.Popen([*PYTHON, SUBJECT, "serve"], env=os.environ | {"PORT": str(port)})
         try:

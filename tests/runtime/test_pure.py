@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from faasd_py.runtime.nursery import open_nursery
 from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.running import Running
 from faasd_py.testing.runtime_conformance import request
+
+from .places import free_port
 
 
 @pytest.mark.parametrize(
@@ -179,9 +183,33 @@ def test_ports_are_lent_once():
         port = lent.pop()
         ports.give_back(port)
         assert ports.take() == port
+        for port in lent:
+            ports.give_back(port)
+
+
+def test_ports_are_lent_once_by_all_daemons():
+    """Until they are given back, or the daemon that had them is gone."""
+    ours, theirs = Ports(), Ports()
+    ours._choice = theirs._choice = range(ours._choice[-1], ours._choice[-1] + 1)
+    port = ours.take()
+    with pytest.raises(OSError, match="no port is free"):
+        theirs.take()
+    ours.give_back(port)
+    assert theirs.take() == port
+    theirs.give_back(port)
+
+
+def test_a_port_that_its_holder_did_not_give_back():
+    """The kernel does."""
+    lend = "from faasd_py.runtime.ports import Ports; print(Ports().take())"
+    port = int(subprocess.run([sys.executable, "-c", lend], stdout=-1, check=True).stdout)
+    ports = Ports()
+    ports._choice = range(port, port + 1)
+    assert ports.take() == port
+    ports.give_back(port)
 
 
 def test_ports_are_not_the_kernels():
     """An outgoing connection cannot take one before the function does."""
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    assert Ports().take() < lowest
+    assert free_port() < lowest

@@ -15,7 +15,6 @@ from faasd_py.core.retry import RetryPolicy
 from faasd_py.observe.meter import Meter
 from faasd_py.runtime.contract import Replicas
 from faasd_py.runtime.function import mode_of
-from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.process import open_fork, open_stream
 from faasd_py.runtime.registry import open_registry
 from faasd_py.runtime.service import open_service
@@ -23,7 +22,7 @@ from faasd_py.runtime.upstream import open_upstream
 from faasd_py.testing.recorder import Pieces, Recorder
 from faasd_py.testing.runtime_conformance import SUBJECT, request
 
-from .places import PYTHON, Log, eventually, shell
+from .places import PYTHON, Log, eventually, free_port, shell
 
 MODES = {"fork": open_fork, "stream": open_stream, "http": open_service, "url": open_upstream}
 ECHO = FunctionSettings(command=["/bin/cat"])
@@ -187,7 +186,7 @@ async def test_a_changed_service_takes_over_when_it_answers(tmp_path, machinery)
 async def test_a_service_with_a_fixed_port(tmp_path, machinery):
     """The old one must give up the port first: calls wait for the new one meanwhile."""
     async with opened(tmp_path, machinery) as registry:
-        port = Ports().take()
+        port = free_port()
         await registry.apply({"f": FunctionSettings(command=SERVE.command, mode="http", port=port)})
         await call(registry)
         (old,) = machinery.children

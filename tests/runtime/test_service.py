@@ -15,12 +15,11 @@ from faasd_py.config import FunctionSettings, ReplicaSettings
 from faasd_py.core.durations import Duration
 from faasd_py.core.errors import ConfigError, FunctionUnavailable
 from faasd_py.runtime.fleet import backoff
-from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.service import open_service, problems
 from faasd_py.testing.recorder import Pieces, Recorder
 from faasd_py.testing.runtime_conformance import SUBJECT, request
 
-from .places import PYTHON, Log, eventually, running, script, shell, site
+from .places import PYTHON, Log, eventually, free_port, running, script, shell, site
 
 SERVE = [*PYTHON, SUBJECT, "serve"]
 
@@ -101,7 +100,7 @@ async def test_unix_socket(machinery, tmp_path):
 
 async def test_a_fixed_port(machinery, tmp_path):
     """The function listens where it always does."""
-    port = Ports().take()
+    port = free_port()
     async with served(machinery, tmp_path, port=port) as call:
         await call()
         stream = await trio.open_tcp_stream("127.0.0.1", port)
@@ -406,7 +405,7 @@ async def test_a_good_run_is_forgiven(machinery, tmp_path, monkeypatch, caplog):
 
 async def test_a_fixed_port_and_a_quick_return(machinery, tmp_path):
     """From zero again while the old process still holds the port: the new one waits for its end."""
-    port = Ports().take()
+    port = free_port()
     slow_to_end = shell(f"trap 'sleep 0.2; kill $!; exit' TERM; {' '.join(SERVE)} & wait")
     options = {"command": slow_to_end, "port": port, "smallest": 0, "idle_timeout": 0.05}
     async with served(machinery, tmp_path, **options) as call:

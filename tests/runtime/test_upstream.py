@@ -13,12 +13,11 @@ import trustme
 
 from faasd_py.config import FunctionSettings
 from faasd_py.core.errors import ConfigError, FunctionUnavailable
-from faasd_py.runtime.ports import Ports
 from faasd_py.runtime.upstream import open_upstream, problems
 from faasd_py.testing.recorder import Recorder
 from faasd_py.testing.runtime_conformance import SUBJECT, request
 
-from .places import PYTHON, eventually, site
+from .places import PYTHON, eventually, free_port, site
 
 
 @asynccontextmanager
@@ -159,7 +158,7 @@ async def test_a_peer_that_does_not_read(machinery, tmp_path):
 
 async def test_nobody_there(machinery, tmp_path):
     """Unavailable, with the reason."""
-    async with open_upstream(site(machinery, tmp_path, url=f"http://127.0.0.1:{Ports().take()}")) as runtime:
+    async with open_upstream(site(machinery, tmp_path, url=f"http://127.0.0.1:{free_port()}")) as runtime:
         with pytest.raises(FunctionUnavailable, match=r"(?i)refused"):
             await runtime.invoke(request("x"), Recorder())
 

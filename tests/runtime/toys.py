@@ -12,10 +12,9 @@ import trio
 
 from faasd_py.api import ConnectFailed, Usage, dial_tcp, open_fleet
 from faasd_py.config import ReplicaSettings
-from faasd_py.runtime.ports import Ports
 from faasd_py.testing.runtime_conformance import SUBJECT
 
-from .places import PYTHON, Log, site
+from .places import PYTHON, Log, free_port, site
 
 
 class Toy:
@@ -37,7 +36,7 @@ class Toy:
 @asynccontextmanager
 async def open_toy(number):
     """An `OpenInstance` of the conformance suite's subjects."""
-    port = Ports().take()
+    port = free_port()
     process = await trio.lowlevel.open_process(
         [*PYTHON, SUBJECT, "serve"], env=os.environ | {"PORT": str(port)}, stderr=subprocess.DEVNULL
     )
