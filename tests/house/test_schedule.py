@@ -119,6 +119,40 @@ def test_a_full_queue_is_told_and_calls_go_on_after_it(make: Make, tmp_path: Pat
     until(lambda: called(daemon) >= 1, what="the next slot goes on")
 
 
+def test_a_paused_function_has_its_calls_put_and_none_of_them_run(make: Make, tmp_path: Path) -> None:
+    """Also after a kill; on resuming each of them runs once, but those that were purged before."""
+    daemon = make({"tick": tick(tmp_path / "0", max_inflight=1)})
+    daemon.tables["functions"]["tick"]["schedule"] = []
+    daemon.write()
+    daemon.start()
+    daemon.wait_healthy()
+    assert daemon.system("POST", "/system/queue/tick/pause").status == 200
+    daemon.tables["functions"]["tick"]["schedule"] = ["@every 1s"]
+    daemon.reload()
+    until(lambda: waiting(daemon) >= 2, what="two slots put their calls")
+    daemon.kill()
+    daemon.start()
+    daemon.wait_healthy()
+    before = waiting(daemon)
+    until(lambda: waiting(daemon) > before, what="the next life's slot put its call")
+    purged = daemon.system("POST", "/system/calls/purge?function=tick&state=ready&limit=1").json()["count"]
+    assert (purged, daemon.ran()) == (1, [])
+    daemon.tables["functions"]["tick"]["schedule"] = []
+    daemon.reload()
+    until(lambda: "nextRun" not in daemon.system("GET", "/system/function/tick").json(), what="no more slots")
+    left = waiting(daemon)
+    assert daemon.system("POST", "/system/queue/tick/resume").status == 200
+    until(daemon.idle, what="all of them ran")
+    daemon.stop()
+    assert len(daemon.ran()) == called(daemon) == left == len(slots(daemon)) - 1
+
+
+def waiting(daemon: Daemon) -> int:
+    """The calls of `tick` that wait."""
+    lanes = {one["name"]: one["ready"] for one in daemon.system("GET", "/system/queue").json()["lanes"]}
+    return lanes.get("tick.openfaas-fn", 0)
+
+
 def test_down_over_a_slot(make: Make, tmp_path: Path) -> None:
     """Months later the last slot is made up for, once, where that is asked for; not again after another restart."""
     root = tmp_path / "0"
