@@ -16,7 +16,7 @@ from faasd_py.auth import scopes
 from faasd_py.auth.cross_site import is_cross_site
 from faasd_py.auth.host_names import is_public
 from faasd_py.auth.identity import EVERYONE, Identity
-from faasd_py.auth.keyring import Keyring
+from faasd_py.auth.keyring import BASIC, Keyring
 from faasd_py.auth.slowdown import Slowdown, address_of
 from faasd_py.config import AuthSettings, FunctionSettings
 from faasd_py.gateway import answers
@@ -74,8 +74,7 @@ class Gate:
 
         Also where nobody is asked, a page of another site may not have its visitors' browsers do our operators' work.
         """
-        site, origin = (fields.get(exchange.headers, name) for name in (b"sec-fetch-site", b"origin"))
-        if is_cross_site(exchange.method, site, origin, exchange.host):
+        if _is_cross_site(exchange):
             self._count(exchange, "cross-site")
             await exchange.answer(*answers.CROSS_SITE)
             return None
@@ -95,13 +94,19 @@ class Gate:
         return EVERYONE
 
     async def caller(self, exchange: Exchange) -> bool:
-        """Whether a function that asks may be called; if not, that has been answered."""
+        """Whether a function that asks may be called; if not, that has been answered.
+
+        A page of another site can make a browser send the password that it knows, but no token.
+        """
         identity = await self._recognise(exchange)
         if identity is None:
             await exchange.answer(*answers.UNKNOWN_CALLER)
         elif not identity.may(scopes.INVOKE):
             self._count(exchange, "scope")
             await exchange.answer(*answers.MAY_NOT_INVOKE)
+        elif identity is BASIC and _is_cross_site(exchange):
+            self._count(exchange, "cross-site")
+            await exchange.answer(*answers.CROSS_SITE)
         else:
             return True
         return False
@@ -139,6 +144,11 @@ class Gate:
         who, where = address_of(exchange.peer).decode("ascii", "replace"), _shown(exchange.target)
         more = f" ({untold} more since the last such line)" if untold else ""
         _log.warning("refused %s from %s for %s%s", _TOLD[reason], who, where, more)
+
+
+def _is_cross_site(exchange: Exchange) -> bool:
+    site, origin = (fields.get(exchange.headers, name) for name in (b"sec-fetch-site", b"origin"))
+    return is_cross_site(exchange.method, site, origin, exchange.host)
 
 
 def _shown(target: bytes) -> str:

@@ -216,6 +216,17 @@ def test_a_function_that_asks(house):
     assert house.ask("POST", "/function/closed.openfaas-fn", b"x").status == 401
 
 
+def test_a_function_that_asks_and_a_page_of_another_site(house):
+    """The browser's password is not the page's to use, synchronously or not; a token, which no browser sends by itself, is."""
+    foreign = {"Origin": "http://evil.example", "Content-Type": "text/plain"}
+    for path in ("/function/closed", "/async-function/closed"):
+        answer = house.ask("POST", path, b"x", house.authorization | foreign)
+        assert (answer.status, answer.body) == (403, b"a page of another site may not change anything here\n")
+        assert house.ask("POST", path, b"x", bearer(house.tokens["invoke"]) | foreign).status in {200, 202}
+    own = {"Host": f"127.0.0.1:{house.port}", "Origin": f"http://127.0.0.1:{house.port}"}
+    assert house.ask("POST", "/function/closed", b"x", house.authorization | own).text == "x"
+
+
 def test_a_function_that_does_not_ask(house):
     """Nobody is asked, whatever they send."""
     for headers in ({}, basic("a", "b"), house.authorization):
