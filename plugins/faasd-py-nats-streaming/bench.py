@@ -56,7 +56,7 @@ async def puts(queue: Any, tasks: int, seconds: float) -> float:
 
 async def drain(queue: Any, tasks: int) -> float:
     """Everything that waits, leased, started and settled: calls a second."""
-    total = queue._parts.books.depth
+    total = queue._parts.counters.depth
     left = total
 
     async def worker(scope: trio.CancelScope) -> None:

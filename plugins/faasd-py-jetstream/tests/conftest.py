@@ -107,7 +107,7 @@ class Bench:
     @staticmethod
     async def messages(queue, stream: str) -> int:
         """How many messages a stream has."""
-        return (await queue._ground.api.ask(f"STREAM.INFO.{stream}"))["state"]["messages"]
+        return (await queue._context.api.ask(f"STREAM.INFO.{stream}"))["state"]["messages"]
 
     async def begin(self, queue, lane: str = LANE):
         lease = await self.take(queue, lane)

@@ -77,7 +77,7 @@ async def test_a_restart_of_the_broker_keeps_everything(bench_on, tmp_path):
             await queue.flush()
             await server.terminate()
             await server.start()
-            await queue._ground.client.wait_connected()
+            await queue._context.client.wait_connected()
             assert (await queue.find(done.id)).state is State.DONE
             assert (await queue.find(dead.id)).state is State.DEAD
             assert (await queue.find(later.id)).state is State.DELAYED
@@ -142,14 +142,14 @@ async def test_a_settlement_waits_for_the_broker(bench_on, tmp_path):
             assert (await bench.run(queue, "callback:box:80")).call.origin == accepted.id
             with trio.fail_after(10):
                 # the note that the call is over stays for a while
-                while await bench.messages(queue, queue._ground.names.calls) > 1:
+                while await bench.messages(queue, queue._context.names.calls) > 1:
                     await trio.sleep(0.02)
 
 
 async def test_a_publish_whose_confirmation_is_lost_is_there_once(bench):
     """Tried again with the same id: the stream knows it."""
     async with bench.open() as queue:
-        publisher = queue._ground.publisher
+        publisher = queue._context.publisher
         answered, lost = publisher._answered, []
 
         def deaf(message):
@@ -160,12 +160,12 @@ async def test_a_publish_whose_confirmation_is_lost_is_there_once(bench):
 
         publisher._answered = deaf
         subscription = next(
-            s for s in queue._ground.client._subscriptions.values() if s.subject.startswith(publisher._inbox)
+            s for s in queue._context.client._subscriptions.values() if s.subject.startswith(publisher._inbox)
         )
         subscription._deliver = deaf
         accepted = await queue.put(bench.call())
         assert len(lost) == 1
-        assert await bench.messages(queue, queue._ground.names.calls) == 1
+        assert await bench.messages(queue, queue._context.names.calls) == 1
         assert (await bench.run(queue)).id == accepted.id
         assert queue.stats().bytes == 0
 
@@ -177,7 +177,7 @@ async def test_streams_that_are_gone_are_made_again(bench, until):
         await bench.run(queue)
         await queue.flush()
         for name in ("", "-dead"):
-            await queue._ground.api.ask(f"STREAM.DELETE.{queue._ground.names.calls}{name}")
+            await queue._context.api.ask(f"STREAM.DELETE.{queue._context.names.calls}{name}")
         accepted = None
         with trio.fail_after(10):
             while accepted is None:
@@ -197,7 +197,7 @@ async def test_a_cluster_that_loses_its_leader(bench_on, tmp_path):
         async with bench.open(options={"replicas": 3}) as queue:
             async with under_load(bench, queue, accepted, ran):
                 await trio.sleep(0.3)
-                info = await queue._ground.api.ask(f"STREAM.INFO.{queue._ground.names.calls}")
+                info = await queue._context.api.ask(f"STREAM.INFO.{queue._context.names.calls}")
                 leader = next(server for server in servers if server.name == info["cluster"]["leader"])
                 before = len(accepted)
                 await leader.kill()

@@ -37,7 +37,7 @@ class TestJetStream(QueueConformance):
     async def open_after_crash(self, site):
         """The open one is struck dumb: nothing it says gets out, so its calls are free when their time is over."""
         for queue in self.open_now:
-            queue._ground.client.publish = lambda *_, **__: None
+            queue._context.client.publish = lambda *_, **__: None
             queue.close = trio.lowlevel.checkpoint
         copy = self.directory / "after-crash"
         later = msgspec.structs.replace(site, directory=copy / "queue", spool=copy / "spool")

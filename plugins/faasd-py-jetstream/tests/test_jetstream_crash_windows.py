@@ -14,7 +14,7 @@ OUTBOX = "callback:box:80"
 
 def dies_at(queue, words):
     """Nothing that `words` finds in subject or data gets out, nor anything after it."""
-    client, dead = queue._ground.client, []
+    client, dead = queue._context.client, []
     publish = client.publish
 
     def mute(subject, data, **fields):
@@ -41,7 +41,7 @@ async def test_dead_between_the_row_and_the_last_word(bench, until):
             await later.wait_ready(bench.lane)
         assert later.lease_nowait(bench.lane) is None
         assert (await later.find(accepted.id)).state is State.DONE
-        assert await bench.messages(later, later._ground.names.calls) == 0
+        assert await bench.messages(later, later._context.names.calls) == 0
 
 
 @pytest.mark.parametrize("buried", [False, True])
@@ -59,7 +59,7 @@ async def test_dead_between_the_callback_and_the_row(bench, until, buried):
         delivery = await bench.run(later, OUTBOX)
         assert delivery.call.origin == accepted.id
         with trio.fail_after(10):
-            while await bench.messages(later, later._ground.names.calls) > 1:
+            while await bench.messages(later, later._context.names.calls) > 1:
                 await trio.sleep(0.05)
         assert later.lease_nowait(bench.lane) is None
         record = await later.find(accepted.id)
@@ -98,9 +98,9 @@ async def test_dead_between_a_retrys_row_and_its_last_word(bench, until):
             dead = dies_at(queue, lambda _, data: data.startswith(b"-NAK"))
             await queue.settle(lease, Verdict(move=Move.RETRY, wait=2, reason="status"), bench.failed)
             await until(lambda: dead)
-            due = queue._ground.clock() + 1.9
+            due = queue._context.clock() + 1.9
         again = await bench.take(later)
-        assert later._ground.clock() >= due - 0.2
+        assert later._context.clock() >= due - 0.2
         assert (again.attempt, again.crashed) == (2, False)
 
 
@@ -124,7 +124,7 @@ async def test_the_next_life_of_a_killed_daemon_goes_on_at_once(bench, until):
         ids = [(await queue.put(bench.call())).id for _ in range(3)]
         await bench.begin(queue)
         await until(lambda: queue._lanes.named[bench.lane].count == 2)
-        await until(lambda: len(queue._heir._written) == 3 and not queue._heir._writing)
+        await until(lambda: len(queue._recovery._written) == 3 and not queue._recovery._writing)
         dies_at(queue, lambda *_: True)
     async with bench.open("box", options=slow) as queue:
         got = [await bench.take(queue, within=5) for _ in range(3)]
@@ -166,27 +166,27 @@ async def test_a_message_that_is_no_call_is_set_aside(bench, until):
     async with bench.open() as queue:
         await queue.put(bench.call())
         await bench.run(queue)
-        root = queue._ground.names.root
-        await queue._ground.client.request(
+        root = queue._context.names.root
+        await queue._context.client.request(
             f"{root}.call.resize=2Eopenfaas-fn.10.-.nonsense", b"\xc1", timeout=5
         )
         await queue.put(bench.call())
         await bench.run(queue)
         await until(lambda: queue.stats().quarantined == 1)
         with trio.fail_after(5):
-            while await bench.messages(queue, queue._ground.names.calls):
+            while await bench.messages(queue, queue._context.names.calls):
                 await trio.sleep(0.02)
-        assert await bench.messages(queue, queue._ground.names.dead) == 1
+        assert await bench.messages(queue, queue._context.names.dead) == 1
 
 
 async def test_a_damaged_row_is_no_row(bench):
     """What cannot be read is as if it were not there."""
     async with bench.open() as queue:
         accepted = await queue.put(bench.call())
-        names = queue._ground.names
-        await queue._ground.publisher.publish(names.state_row(accepted.id), b"\xc1", within=5)
-        await queue._ground.publisher.publish(names.running("dead"), b"\xc1", within=5)
-        await queue._ground.publisher.publish(
+        names = queue._context.names
+        await queue._context.publisher.publish(names.state_row(accepted.id), b"\xc1", within=5)
+        await queue._context.publisher.publish(names.running("dead"), b"\xc1", within=5)
+        await queue._context.publisher.publish(
             names.running("old"), rows.encode(rows.Journal("x", {1: 9})), within=5
         )
         assert (await queue.find(accepted.id)).state is State.READY
@@ -202,9 +202,9 @@ async def test_idle_consumers_go_and_come_again(bench, until):
     async with bench.open(options=quick) as one, bench.open(options=quick) as two:
         await one.put(bench.call())
         await bench.run(one)
-        calls = one._ground.names.calls
+        calls = one._context.names.calls
         with trio.fail_after(10):
-            while await one._ground.api.consumers(calls):
+            while await one._context.api.consumers(calls):
                 await trio.sleep(0.05)
         await until(lambda: bench.lane not in one._lanes.named)
         accepted = await two.put(bench.call())
@@ -221,8 +221,8 @@ async def test_a_call_for_later_wakes_a_lane_without_consumer(bench, lane):
     quick = {"poll_interval": "100ms", "idle_consumers": "200ms"}
     async with bench.open(options=quick) as queue:
         accepted = await queue.put(bench.call(lane=lane, not_before=time.time() + 1.2))
-        await queue._ground.api.ask(
-            f"CONSUMER.DELETE.{queue._ground.names.calls}.{queue._lanes.named[lane].sources['10'].consumer}"
+        await queue._context.api.ask(
+            f"CONSUMER.DELETE.{queue._context.names.calls}.{queue._lanes.named[lane].sources['10'].consumer}"
         )
     async with bench.open(options=quick) as queue:
         assert queue.stats().lanes[lane].delayed == 1
@@ -231,7 +231,7 @@ async def test_a_call_for_later_wakes_a_lane_without_consumer(bench, lane):
         await queue.settle(lease, bench.bury, bench.failed)
         await queue.flush()
         with trio.fail_after(10):
-            while await queue._ground.api.consumers(queue._ground.names.calls):
+            while await queue._context.api.consumers(queue._context.names.calls):
                 await trio.sleep(0.05)
     async with bench.open(options=quick) as queue:
         if len(lane) < 100:
@@ -244,7 +244,7 @@ async def test_a_consumer_that_somebody_deletes_is_made_again(bench):
     """Calls that wait for it are not forgotten."""
     async with bench.open(options={"poll_interval": "100ms"}) as queue:
         ids = [(await queue.put(bench.call())).id for _ in range(20)]
-        await queue._ground.api.ask(f"CONSUMER.DELETE.{queue._ground.names.calls}.resize=2Eopenfaas-fn_10")
+        await queue._context.api.ask(f"CONSUMER.DELETE.{queue._context.names.calls}.resize=2Eopenfaas-fn_10")
         got = {(await bench.run(queue)).id for _ in ids}
         assert got == set(ids)
 
@@ -254,7 +254,7 @@ async def test_priorities_have_consumers_of_their_own(bench):
     async with bench.open() as queue:
         for priority in (0, 5, -5):
             await queue.put(bench.call(priority=priority))
-        names = {info["name"] for info in await queue._ground.api.consumers(queue._ground.names.calls)}
+        names = {info["name"] for info in await queue._context.api.consumers(queue._context.names.calls)}
         assert names == {f"resize=2Eopenfaas-fn_{text}" for text in ("05", "10", "15")}
         assert [(await bench.run(queue)).call.priority for _ in range(3)] == [5, 0, -5]
 
@@ -262,7 +262,7 @@ async def test_priorities_have_consumers_of_their_own(bench):
 async def test_what_is_published(bench):
     """Subjects and headers of a call, one for later, one with a large body: other daemons and tools read them."""
     async with bench.open() as queue:
-        api, names = queue._ground.api, queue._ground.names
+        api, names = queue._context.api, queue._context.names
         now = (await queue.put(bench.call(call_id="abc"))).id
         later = (await queue.put(bench.call(lane="a b", not_before=4e9, priority=3))).id
         large = (await queue.put(bench.call(lane="large", body=b"z" * 1_200_000))).id

@@ -123,7 +123,7 @@ async def test_work_goes_on_elsewhere_while_one_daemon_is_cut_off(bench_on, brok
             await one.flush()
             await two.settle(lease, far.done, far.answer)
             relay.mend()
-            await two._ground.client.wait_connected()
+            await two._context.client.wait_connected()
             await two.flush()
             assert (await one.find(accepted.id)).state.name == "DONE"
             assert one.lease_nowait(near.lane) is None

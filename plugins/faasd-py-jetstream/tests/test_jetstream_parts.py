@@ -13,15 +13,15 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from faasd_py.api import QueueBroken, QueueUnavailable
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.api import ApiError
+from faasd_py_jetstream.context import prepare
 from faasd_py_jetstream.entry import Entry, Past, Phase
 from faasd_py_jetstream.figures import Figures
-from faasd_py_jetstream.ground import prepare
 from faasd_py_jetstream.journal import JournalKeeper
 from faasd_py_jetstream.lane import HOLD, STALE, Lane
 from faasd_py_jetstream.names import Names
 from faasd_py_jetstream.outbox import Outbox, Pair
-from faasd_py_jetstream.postman import letter
 from faasd_py_jetstream.publisher import Promise, PubAck, Publisher
+from faasd_py_jetstream.putting import publication
 from faasd_py_jetstream.settings import Options
 from faasd_py_jetstream.source import EXPIRES, Source
 from faasd_py_natsclient import BufferFull, Message, PayloadTooLarge
@@ -276,7 +276,7 @@ async def test_a_start_that_cannot_be_recorded(client):
 
 def pair(g, done, number=1):
     call = rows.Call(lane="callback:a", body=b"x")
-    return Pair(letter(g, f"id{number}", call), f"faasd.ns.ended.id{number}.1", b"row", done)
+    return Pair(publication(g, f"id{number}", call), f"faasd.ns.ended.id{number}.1", b"row", done)
 
 
 async def test_callback_and_note_are_one_batch(client):

@@ -112,7 +112,7 @@ async def test_a_server_without_jetstream(bench_on, tmp_path):
 async def test_a_stream_that_is_not_ours(bench):
     """It is left alone, and the way out is told."""
     async with bench.open() as queue:
-        api, name = queue._ground.api, queue._ground.names.calls
+        api, name = queue._context.api, queue._context.names.calls
         await api.ask(f"STREAM.DELETE.{name}")
         await api.ask(
             f"STREAM.CREATE.{name}", {"name": name, "subjects": ["some.thing"], "storage": "memory"}
@@ -138,14 +138,14 @@ async def test_a_server_without_room(bench_on, tmp_path):
 async def test_a_change_of_the_configuration_reaches_the_streams(bench):
     """At the next start; what cannot be changed stays, and is logged."""
     async with bench.open(max_results_bytes=1_000_000) as queue:
-        name = f"KV_{queue._ground.names.results}"
-        assert (await queue._ground.api.stream(name))["config"]["max_bytes"] == 1_000_000
+        name = f"KV_{queue._context.names.results}"
+        assert (await queue._context.api.stream(name))["config"]["max_bytes"] == 1_000_000
     async with bench.open(options={"duplicate_window": "60s"}, max_results_bytes=2_000_000) as queue:
-        assert (await queue._ground.api.stream(name))["config"]["max_bytes"] == 2_000_000
-        found = (await queue._ground.api.stream(queue._ground.names.calls))["config"]
+        assert (await queue._context.api.stream(name))["config"]["max_bytes"] == 2_000_000
+        found = (await queue._context.api.stream(queue._context.names.calls))["config"]
         assert found["duplicate_window"] == 60 * 10**9
     async with bench.open(options={"storage": "memory"}) as queue:
-        found = (await queue._ground.api.stream(queue._ground.names.calls))["config"]
+        found = (await queue._context.api.stream(queue._context.names.calls))["config"]
         assert found["storage"] == "file"
         await queue.put(bench.call())
 

@@ -70,7 +70,7 @@ async def test_calls_of_a_dead_daemon_run_elsewhere(bench, until):
         async with bench.open() as one:
             accepted = await one.put(bench.call())
             await bench.begin(one)
-            one._ground.client.publish = lambda *_, **__: None
+            one._context.client.publish = lambda *_, **__: None
         lease = await bench.take(two)
         assert (lease.id, lease.attempt, lease.crashed) == (accepted.id, 2, True)
 
@@ -208,7 +208,7 @@ async def test_large_bodies_travel_between_daemons(bench):
         await two.settle(lease, bench.done, bench.answer)
         await two.flush()
         with trio.fail_after(5):
-            while await bench.messages(two, f"OBJ_{two._ground.names.bodies}"):
+            while await bench.messages(two, f"OBJ_{two._context.names.bodies}"):
                 await trio.sleep(0.01)
         assert not list((bench.directory / "there" / "queue" / "bodies").iterdir())
 

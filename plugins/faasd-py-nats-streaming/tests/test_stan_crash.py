@@ -137,7 +137,7 @@ async def drain(directory, options, books):
         await until(
             lambda: {name for name in found["ran"] if name.endswith("7")} <= set(found["told"]), within=60
         )
-        await until(lambda: queue._parts.books.depth == 0, within=30)
+        await until(lambda: queue._parts.counters.depth == 0, within=30)
         nursery.cancel_scope.cancel()
     return found
 

@@ -12,8 +12,8 @@ from trio.testing import MockClock
 from faasd_py.api import Call
 from faasd_py_nats_streaming import names
 from faasd_py_nats_streaming.alarms import Alarms
-from faasd_py_nats_streaming.books import Books
 from faasd_py_nats_streaming.channel import Channel
+from faasd_py_nats_streaming.counters import Counters
 from faasd_py_nats_streaming.entry import Entry, Phase
 from faasd_py_nats_streaming.envelope import (
     DeadLetter,
@@ -140,72 +140,72 @@ async def test_idle_lanes_are_forgotten_and_others_are_not():
     assert set(lanes.named) == {"coming", "late", "delayed", "leased"}
 
 
-# books
+# counters
 
 
 @pytest.fixture
-def books(tmp_path):
-    return Books(Journal(tmp_path / "journal"), counting=True)
+def counters(tmp_path):
+    return Counters(Journal(tmp_path / "journal"), counting=True)
 
 
-def test_a_call_is_counted_once_on_its_whole_way(books):
+def test_a_call_is_counted_once_on_its_whole_way(counters):
     """Sent, come, finished; bytes as well."""
     envelope = Envelope(id="i", call=CALL)
-    books.sent(envelope)
-    assert (books.depth, books.bytes) == (1, CALL.size)
-    assert books.stats().lanes[CALL.lane].ready == 1
-    here = entry(books.lanes, 1)
-    books.came(envelope, here)
-    books.lanes.arrived(here)
-    assert (books.depth, books.bytes) == (1, CALL.size)
-    assert books.stats().lanes[CALL.lane].ready == 1
-    books.finished(here)
-    assert (books.depth, books.bytes) == (0, 0)
+    counters.sent(envelope)
+    assert (counters.depth, counters.bytes) == (1, CALL.size)
+    assert counters.stats().lanes[CALL.lane].ready == 1
+    here = entry(counters.lanes, 1)
+    counters.came(envelope, here)
+    counters.lanes.arrived(here)
+    assert (counters.depth, counters.bytes) == (1, CALL.size)
+    assert counters.stats().lanes[CALL.lane].ready == 1
+    counters.finished(here)
+    assert (counters.depth, counters.bytes) == (0, 0)
 
 
-def test_calls_of_others_are_counted_when_they_come(books):
+def test_calls_of_others_are_counted_when_they_come(counters):
     """Nobody told us before."""
-    books.came(Envelope(id="i", call=CALL), entry(books.lanes, 1))
-    assert (books.depth, books.bytes) == (1, CALL.size)
+    counters.came(Envelope(id="i", call=CALL), entry(counters.lanes, 1))
+    assert (counters.depth, counters.bytes) == (1, CALL.size)
 
 
-def test_what_was_not_sent_is_not_counted(books):
+def test_what_was_not_sent_is_not_counted(counters):
     """Delayed or not."""
     for due in (None, 5.0):
         envelope = Envelope(id="i", call=CALL, due=due)
-        books.sent(envelope)
-        books.unsent(envelope)
-        assert (books.depth, books.bytes, books.delayed) == (0, 0, 0)
+        counters.sent(envelope)
+        counters.unsent(envelope)
+        assert (counters.depth, counters.bytes, counters.delayed) == (0, 0, 0)
 
 
-def test_what_others_take_is_cleared_after_a_while(books):
+def test_what_others_take_is_cleared_after_a_while(counters):
     """What was sent since the last time may still come."""
     for _ in range(10):
-        books.sent(Envelope(id="i", call=CALL))
-    books.clear_outside()
-    assert books.depth == 10
+        counters.sent(Envelope(id="i", call=CALL))
+    counters.clear_outside()
+    assert counters.depth == 10
     for _ in range(3):
-        books.sent(Envelope(id="i", call=CALL, due=9.0))
-    books.clear_outside()
-    assert books.depth == 3
-    books.keep_outside()
-    books.clear_outside()
-    assert (books.depth, books.bytes, books.delayed) == (0, 0, 0)
+        counters.sent(Envelope(id="i", call=CALL, due=9.0))
+    counters.clear_outside()
+    assert counters.depth == 3
+    counters.keep_outside()
+    counters.clear_outside()
+    assert (counters.depth, counters.bytes, counters.delayed) == (0, 0, 0)
 
 
 def test_figures_are_for_the_next_life(tmp_path):
     """What is held comes again, too."""
     journal = Journal(tmp_path / "journal")
-    one = Books(journal, counting=True)
+    one = Counters(journal, counting=True)
     one.sent(Envelope(id="i", call=CALL))
     one.sent(Envelope(id="j", call=CALL, due=9.0))
     for sequence, due in ((1, None), (2, 9.0)):
         one.came(Envelope(id="k", call=CALL, due=due), entry(one.lanes, sequence))
         one.sent(Envelope(id="l", call=CALL, due=due))
     journal.note(one.figures())
-    two = Books(Journal(tmp_path / "journal"), counting=True)
+    two = Counters(Journal(tmp_path / "journal"), counting=True)
     assert (two.depth, two.bytes, two.delayed) == (4, 4 * CALL.size, 2)
-    assert Books(Journal(tmp_path / "journal"), counting=False).depth == 0
+    assert Counters(Journal(tmp_path / "journal"), counting=False).depth == 0
 
 
 # intakes

@@ -164,13 +164,13 @@ async def test_a_retry_that_was_published_anew_replaces_the_old_one(tmp_path, sh
     async with opened(tmp_path, options) as queue:
         accepted = await queue.put(CALL)
         lease = await begin(queue)
-        queue._parts.freight.again, again = None, queue._parts.freight.again
+        queue._parts.publishing.again, again = None, queue._parts.publishing.again
 
         async def then_die(*arguments):
             await again(*arguments)
             await trio.sleep_forever()
 
-        queue._parts.freight.again = then_die
+        queue._parts.publishing.again = then_die
         await queue.settle(lease, msgspec.structs.replace(RETRY, wait=0.2), FAILED)
         await until(lambda: queue._parts.channels.intakes[queue._parts.options.later_subject].held)
         monkeypatch.setattr(opening, "LAST", 0.1)
@@ -181,7 +181,7 @@ async def test_a_retry_that_was_published_anew_replaces_the_old_one(tmp_path, sh
         await queue.settle(lease, DONE, ANSWER)
         await trio.sleep(0.3)
         assert queue.lease_nowait(LANE) is None
-        assert (queue._parts.books.depth, len(queue._parts.held)) == (0, 0)
+        assert (queue._parts.counters.depth, len(queue._parts.held)) == (0, 0)
 
 
 async def test_a_put_that_was_refused_does_not_run(tmp_path, make_broker):
@@ -274,7 +274,7 @@ async def test_a_long_retry_leaves_its_place(tmp_path, shared_broker):
         await queue.settle(again, DONE, ANSWER)
         await queue.settle(second, DONE, ANSWER)
         await queue.flush()
-        assert (queue._parts.books.depth, queue._parts.books.bytes) == (0, 0)
+        assert (queue._parts.counters.depth, queue._parts.counters.bytes) == (0, 0)
 
 
 async def test_a_short_retry_keeps_its_place(tmp_path, shared_broker):
@@ -480,7 +480,7 @@ async def test_many_lanes_each_get_their_calls(tmp_path, shared_broker):
             await until(lambda: len(ran) == 200)
             nursery.cancel_scope.cancel()
         assert all(lane == f"f{int(body) % 30}.openfaas-fn" for body, lane in ran.items())
-        assert queue._parts.books.depth == 0
+        assert queue._parts.counters.depth == 0
 
 
 # the server's limits
@@ -537,7 +537,7 @@ async def test_messages_that_the_server_dropped_are_told(tmp_path, make_broker, 
         for _ in range(7):
             await queue.settle(await begin(queue), DONE, ANSWER)
         await until(lambda: "13 messages never came" in caplog.text, within=20)
-        await until(lambda: queue._parts.books.depth == 0, within=20)
+        await until(lambda: queue._parts.counters.depth == 0, within=20)
 
 
 # several daemons
@@ -568,7 +568,7 @@ async def test_two_daemons_share_a_group(tmp_path, shared_broker, monkeypatch):
         assert sorted(ran[one] + ran[two]) == sorted(ids)
         assert ran[one]
         assert ran[two]
-        await until(lambda: one._parts.books.depth == 0, within=20)
+        await until(lambda: one._parts.counters.depth == 0, within=20)
 
 
 async def test_what_a_daemon_held_when_it_died_goes_to_the_other(tmp_path, shared_broker):

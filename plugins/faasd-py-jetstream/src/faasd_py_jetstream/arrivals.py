@@ -14,17 +14,17 @@ import trio
 from faasd_py.api import QueueUnavailable, Spooled, State
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.bodies import Bodies
-from faasd_py_jetstream.books import Books
+from faasd_py_jetstream.context import Context, log
 from faasd_py_jetstream.delivery import ACK, Delivery, nak, parse
 from faasd_py_jetstream.entry import Entry, Past, Phase
 from faasd_py_jetstream.figures import Figures
-from faasd_py_jetstream.ground import Ground, log
 from faasd_py_jetstream.identity import key_of
 from faasd_py_jetstream.journal import JournalKeeper
 from faasd_py_jetstream.lanes import Lanes
 from faasd_py_jetstream.names import QUARANTINE, identity_of, is_id
 from faasd_py_jetstream.settle import Settler
 from faasd_py_jetstream.source import Source
+from faasd_py_jetstream.stored_calls import StoredCalls
 from faasd_py_natsclient import Message
 
 EARLY: Final = 0.001
@@ -39,13 +39,13 @@ class Arrivals:
     """Told by the sources (`source.Listener`)."""
 
     def __init__(
-        self, ground: Ground, journal: JournalKeeper, bodies: Bodies, books: Books, figures: Figures,
+        self, context: Context, journal: JournalKeeper, bodies: Bodies, stored_calls: StoredCalls, figures: Figures,
         entries: dict[str, Entry], nursery: trio.Nursery,
     ) -> None:  # fmt: skip
-        self._ground = ground
+        self._context = context
         self._journal = journal
         self._bodies = bodies
-        self._books = books
+        self._stored_calls = stored_calls
         self._figures = figures
         self._entries = entries
         self._nursery = nursery
@@ -103,7 +103,7 @@ class Arrivals:
     def _quarantine(self, source: Source, message: Message, delivery: Delivery, reason: str) -> None:
         """A message that is no call is set aside among the dead letters, and no longer given out."""
         log.error("message %d of %s cannot be read: %s", delivery.seq, source.consumer, reason)
-        subject = f"{self._ground.names.root}.dead.{QUARANTINE}.{source.consumer}.-.{delivery.seq}"
+        subject = f"{self._context.names.root}.dead.{QUARANTINE}.{source.consumer}.-.{delivery.seq}"
         self.settler.step((subject, message.data, {}), lambda _: self.settler.say(message.reply, ACK))
 
     def _take_past(self, entry: Entry, past: Past) -> None:
@@ -131,7 +131,7 @@ class Arrivals:
     def _wait(self, entry: Entry) -> float:
         """Seconds until it is due."""
         due = entry.past.due if entry.past.due is not None else entry.call.not_before
-        return 0.0 if due is None else due - self._ground.clock()
+        return 0.0 if due is None else due - self._context.clock()
 
     async def _look_into(self, entry: Entry, again: bool) -> None:
         try:
@@ -174,7 +174,7 @@ class Arrivals:
 
     async def _is_over(self, entry: Entry) -> bool:
         """What became of it before; whether it was settled already, and only the last word was lost."""
-        finished = await self._books.finished(entry.id)
+        finished = await self._stored_calls.finished(entry.id)
         if finished is not None and finished.record.state in OVER:
             self.settler.let_go(entry)
             entry.source.unacked.pop(entry.seq, None)
@@ -186,7 +186,7 @@ class Arrivals:
             self._not_ready(entry)
             self.settler.end_by(entry, note)
             return True
-        row = await self._books.tried(entry.id)
+        row = await self._stored_calls.tried(entry.id)
         begun = await self._journal.begun(entry.seq, fresh=True)
         record = None if row is None else row.record
         known = record.attempts if record else 0

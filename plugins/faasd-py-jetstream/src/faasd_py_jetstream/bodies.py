@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from faasd_py.api import Body, QueueUnavailable, Spooled
-from faasd_py_jetstream.ground import Ground
+from faasd_py_jetstream.context import Context
 from faasd_py_jetstream.names import store
 from faasd_py_jetstream.rows import Stored
 from faasd_py_natsclient import NatsError
@@ -32,10 +32,10 @@ T = TypeVar("T")
 class Bodies:
     """`directory` is this daemon's own."""
 
-    def __init__(self, ground: Ground, directory: Path) -> None:
-        self._ground = ground
+    def __init__(self, context: Context, directory: Path) -> None:
+        self._context = context
         self._directory = directory
-        self._bucket = ground.names.bodies
+        self._bucket = context.names.bodies
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in directory.iterdir():
             path.unlink(missing_ok=True)
@@ -44,7 +44,7 @@ class Bodies:
         """It does not go into the call's message; `beside`: bytes of the call's other fields."""
         if isinstance(body, Spooled):
             return True
-        return len(body) + beside + MARGIN > self._ground.client.max_payload
+        return len(body) + beside + MARGIN > self._context.client.max_payload
 
     async def upload(self, identity: str, body: Body) -> Stored:
         """Put a body into the store; it is safe when this returns.
@@ -64,8 +64,8 @@ class Bodies:
         return stored
 
     async def _publish(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> None:
-        await self._ground.publisher.room()
-        await self._ground.publisher.publish(subject, data, headers, within=PATIENCE)
+        await self._context.publisher.room()
+        await self._context.publisher.publish(subject, data, headers, within=PATIENCE)
 
     def _meta(self, identity: str) -> str:
         return f"$O.{self._bucket}.M.{base64.urlsafe_b64encode(identity.encode()).decode()}"
@@ -106,7 +106,7 @@ class Bodies:
         digest, left, seq = sha256(), stored.chunks, 1
         stream, subject = store(self._bucket), f"$O.{self._bucket}.C.{stored.name}"
         while left:
-            found = await self._ground.api.following(stream, subject, seq, min(left, AT_ONCE))
+            found = await self._context.api.following(stream, subject, seq, min(left, AT_ONCE))
             if not found:
                 break
             for message in found:
@@ -125,7 +125,7 @@ class Bodies:
         """Remove a body from the store; nobody waits for it. In vain, the object stays behind."""
         if not header:
             return
-        api, stream = self._ground.api, store(self._bucket)
+        api, stream = self._context.api, store(self._bucket)
         name = header.split(" ")[2]
         try:
             api.tell(f"STREAM.PURGE.{stream}", {"filter": self._meta(identity)})

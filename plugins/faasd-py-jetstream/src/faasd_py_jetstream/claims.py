@@ -13,7 +13,7 @@ import msgspec
 from faasd_py.api import Accepted, Call, IdempotencyConflict, QueueUnavailable
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.api import WRONG_SEQUENCE, ApiError, Stored
-from faasd_py_jetstream.ground import Ground
+from faasd_py_jetstream.context import Context
 from faasd_py_jetstream.names import bucket
 from faasd_py_jetstream.publisher import Answer
 
@@ -26,8 +26,8 @@ TRIES = 8
 class Claims:
     """`put` puts a call under an id."""
 
-    def __init__(self, ground: Ground, put: Put) -> None:
-        self._ground = ground
+    def __init__(self, context: Context, put: Put) -> None:
+        self._context = context
         self._put = put
 
     async def accept(self, call: Call, identity: str) -> Accepted:
@@ -37,11 +37,11 @@ class Claims:
             IdempotencyConflict: the key came with another fingerprint.
             QueueUnavailable: it cannot be told now.
         """
-        subject = self._ground.names.key(call.lane, call.idempotency_key or "")
+        subject = self._context.names.key(call.lane, call.idempotency_key or "")
         for _ in range(TRIES):
-            found = await self._ground.api.last(bucket(self._ground.names.state), subject)
+            found = await self._context.api.last(bucket(self._context.names.state), subject)
             claim = _read(found)
-            if claim is not None and claim.until > self._ground.clock():
+            if claim is not None and claim.until > self._context.clock():
                 return await self._again(subject, call, claim, found)
             mine = self._new(call, identity)
             seq = await self._claim(subject, mine, 0 if found is None else found.seq)
@@ -52,15 +52,15 @@ class Claims:
         raise QueueUnavailable("this Idempotency-Key is being used by too many at once")
 
     def _new(self, call: Call, identity: str) -> rows.Claim:
-        until = self._ground.clock() + self._ground.settings.idempotency_window
+        until = self._context.clock() + self._context.settings.idempotency_window
         return rows.Claim(identity, call.call_id or identity, call.fingerprint, until)
 
     async def _claim(self, subject: str, claim: rows.Claim, last: int) -> int | None:
         """The claim's sequence; None: somebody was quicker."""
         headers = self._ttl() | {EXPECTED: str(last)}
         try:
-            answer = await self._ground.publisher.publish(
-                subject, rows.encode(claim), headers, within=self._ground.options.put_timeout
+            answer = await self._context.publisher.publish(
+                subject, rows.encode(claim), headers, within=self._context.options.put_timeout
             )
         except ApiError as error:
             if error.fault.err_code != WRONG_SEQUENCE:
@@ -70,12 +70,12 @@ class Claims:
 
     async def _mine(self, subject: str, claim: rows.Claim) -> int | None:
         """The claim that is there may be ours: written, and its confirmation lost."""
-        found = await self._ground.api.last(bucket(self._ground.names.state), subject)
+        found = await self._context.api.last(bucket(self._context.names.state), subject)
         there = _read(found)
         return found.seq if found is not None and there is not None and there.id == claim.id else None
 
     def _ttl(self) -> dict[str, str]:
-        return {"Nats-TTL": f"{max(1, int(self._ground.settings.idempotency_window) + 1)}s"}
+        return {"Nats-TTL": f"{max(1, int(self._context.settings.idempotency_window) + 1)}s"}
 
     async def _again(self, subject: str, call: Call, claim: rows.Claim, found: Stored | None) -> Accepted:
         if claim.fingerprint != call.fingerprint:
@@ -96,7 +96,7 @@ class Claims:
         def done(_: Answer) -> None:
             return
 
-        self._ground.publisher.send(subject, rows.encode(sure), headers, done, within=60, stubborn=False)
+        self._context.publisher.send(subject, rows.encode(sure), headers, done, within=60, stubborn=False)
 
 
 def _read(found: Stored | None) -> rows.Claim | None:

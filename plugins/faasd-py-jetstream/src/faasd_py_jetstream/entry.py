@@ -86,7 +86,7 @@ class Entry(msgspec.Struct, eq=False):
         return False
 
     def record(self) -> Record:
-        """As it stands in the books."""
+        """As its record has it."""
         call = self.call
         return Record(
             id=self.id, call_id=call.call_id or self.id, lane=call.lane, state=self.state, attempts=self.attempts,

@@ -12,8 +12,8 @@ import msgspec
 import trio
 
 from faasd_py_jetstream import rows
+from faasd_py_jetstream.context import Context
 from faasd_py_jetstream.entry import Entry
-from faasd_py_jetstream.ground import Ground
 from faasd_py_jetstream.names import bucket
 from faasd_py_jetstream.publisher import Answer, Promise
 
@@ -24,10 +24,10 @@ FRESH: Final = 1.0
 class JournalKeeper:
     """`node` names this life of this daemon."""
 
-    def __init__(self, ground: Ground, node: str) -> None:
-        self._ground = ground
-        self._subject = ground.names.running(node)
-        self._ttl = {"Nats-TTL": f"{max(60, int(ground.settings.failure_retention))}s"}
+    def __init__(self, context: Context, node: str) -> None:
+        self._context = context
+        self._subject = context.names.running(node)
+        self._ttl = {"Nats-TTL": f"{max(60, int(context.settings.failure_retention))}s"}
         self._running: dict[int, int] = {}
         self._waiting: list[Promise] = []
         self._writing = False
@@ -55,7 +55,7 @@ class JournalKeeper:
     def _write(self) -> None:
         self._writing = True
         promises, self._waiting = self._waiting, []
-        data = rows.encode(rows.Journal(self._ground.created, self._running))
+        data = rows.encode(rows.Journal(self._context.created, self._running))
 
         def done(answer: Answer) -> None:
             self._writing = False
@@ -64,8 +64,8 @@ class JournalKeeper:
             for promise in promises:
                 promise.keep(answer)
 
-        within = self._ground.options.put_timeout
-        self._ground.publisher.send(self._subject, data, self._ttl, done, within=within, stubborn=False)
+        within = self._context.options.put_timeout
+        self._context.publisher.send(self._subject, data, self._ttl, done, within=within, stubborn=False)
 
     async def close(self) -> None:
         """Take the row away if nothing runs.
@@ -74,7 +74,7 @@ class JournalKeeper:
             QueueUnavailable: the broker is away.
         """
         if not self._running:
-            await self._ground.api.purge(bucket(self._ground.names.state), self._subject)
+            await self._context.api.purge(bucket(self._context.names.state), self._subject)
 
     async def begun(self, seq: int, *, fresh: bool = False) -> int:
         """The attempt that another daemon, or an earlier life of this one, began on this message; 0: none.
@@ -98,20 +98,20 @@ class JournalKeeper:
 
     async def _read(self) -> dict[int, int]:
         found: dict[int, int] = {}
-        names = self._ground.names
+        names = self._context.names
         stream = bucket(names.state)
-        subjects = await self._ground.api.subjects(stream, names.running("*"))
+        subjects = await self._context.api.subjects(stream, names.running("*"))
         for subject in subjects:
             if subject == self._subject:
                 continue
-            message = await self._ground.api.last(stream, subject)
+            message = await self._context.api.last(stream, subject)
             if message is None:
                 continue
             try:
                 journal = rows.decode_journal(message.data)
             except msgspec.DecodeError:
                 continue
-            if journal.stream == self._ground.created:
+            if journal.stream == self._context.created:
                 for seq, attempt in journal.running.items():
                     found[seq] = max(attempt, found.get(seq, 0))
         return found

@@ -8,8 +8,8 @@ from typing import Any, Final
 import trio
 
 from faasd_py.api import QueueUnavailable
+from faasd_py_jetstream.context import Context
 from faasd_py_jetstream.entry import Entry, Phase
-from faasd_py_jetstream.ground import Ground
 from faasd_py_jetstream.lane import Lane
 from faasd_py_jetstream.names import token, turned
 from faasd_py_jetstream.source import Listener, Source
@@ -22,8 +22,8 @@ PRIORITY: Final = "faasd-priority"
 class Lanes:
     """Lanes by name. `made` is called when this daemon made a consumer that others may not know."""
 
-    def __init__(self, ground: Ground, listener: Listener, made: Callable[[], None]) -> None:
-        self._ground = ground
+    def __init__(self, context: Context, listener: Listener, made: Callable[[], None]) -> None:
+        self._context = context
         self._listener = listener
         self._made = made
         self._unserved: dict[str, None] = {}
@@ -34,7 +34,7 @@ class Lanes:
         """The lane of this name."""
         lane = self.named.get(name)
         if lane is None:
-            lane = self.named[name] = Lane(name, self._ground.options.prefetch)
+            lane = self.named[name] = Lane(name, self._context.options.prefetch)
         return lane
 
     def sources(self) -> Iterator[Source]:
@@ -118,10 +118,10 @@ class Lanes:
         source = lane.sources.get(priority)
         if source is None:
             consumer = f"{token(name)}_{priority}"
-            ground = self._ground
+            context = self._context
             source = lane.sources[priority] = Source(
-                ground.client,
-                f"{ground.api.root}.CONSUMER.MSG.NEXT.{ground.names.calls}.{consumer}",
+                context.client,
+                f"{context.api.root}.CONSUMER.MSG.NEXT.{context.names.calls}.{consumer}",
                 lane=name,
                 priority=priority,
                 consumer=consumer,
@@ -148,7 +148,7 @@ class Lanes:
         event = source.ready = trio.Event()
         done = False
         try:
-            await self._ground.api.ensure_consumer(self._ground.names.calls, self._config(source))
+            await self._context.api.ensure_consumer(self._context.names.calls, self._config(source))
             done = True
         finally:
             if not done:
@@ -159,7 +159,7 @@ class Lanes:
         self._made()
 
     def _config(self, source: Source) -> Mapping[str, Any]:
-        names, options = self._ground.names, self._ground.options
+        names, options = self._context.names, self._context.options
         return {
             "name": source.consumer,
             "durable_name": source.consumer,
@@ -188,10 +188,10 @@ class Lanes:
 
     async def remake(self, source: Source) -> None:
         """The consumer was deleted, perhaps for idleness: make it again if calls wait for it, else forget it."""
-        ground = self._ground
+        context = self._context
         try:
-            subject = f"{ground.names.root}.call.{token(source.lane)}.{source.priority}.>"
-            found = await ground.api.last(ground.names.calls, subject)
+            subject = f"{context.names.root}.call.{token(source.lane)}.{source.priority}.>"
+            found = await context.api.last(context.names.calls, subject)
             if found is not None and source.ready is None:
                 await self._make(source)
             elif found is None and source.ready is None and not source.unacked:

@@ -16,9 +16,9 @@ import trio
 
 from faasd_py.api import QueueUnavailable
 from faasd_py_jetstream import rows
-from faasd_py_jetstream.ground import Ground, log
-from faasd_py_jetstream.postman import MSG_ID, Letter
+from faasd_py_jetstream.context import Context, log
 from faasd_py_jetstream.publisher import Answer
+from faasd_py_jetstream.putting import MSG_ID, Publication
 from faasd_py_natsclient import NatsError
 
 MOST: Final = 100
@@ -34,7 +34,7 @@ LARGEST: Final = 4096
 class Pair(msgspec.Struct, eq=False):
     """A callback, and the note that its call is over."""
 
-    callback: Letter
+    callback: Publication
     note: str
     row: bytes
     done: Callable[[], None]
@@ -43,15 +43,15 @@ class Pair(msgspec.Struct, eq=False):
 class Outbox:
     """One batch at a time."""
 
-    def __init__(self, ground: Ground, nursery: trio.Nursery) -> None:
-        self._ground = ground
+    def __init__(self, context: Context, nursery: trio.Nursery) -> None:
+        self._context = context
         self._nursery = nursery
         self._waiting: list[Pair] = []
         self._busy = False
 
     def note_of(self, identity: str, seq: int) -> str:
         """The subject of a note: a call that was requeued has another message, and so another note."""
-        return f"{self._ground.names.root}.ended.{identity}.{seq}"
+        return f"{self._context.names.root}.ended.{identity}.{seq}"
 
     async def find(self, identity: str, seq: int) -> rows.Row | None:
         """The row of a call that is over although its message is still there.
@@ -59,7 +59,7 @@ class Outbox:
         Raises:
             QueueUnavailable: the broker is away.
         """
-        found = await self._ground.api.last(self._ground.names.calls, self.note_of(identity, seq))
+        found = await self._context.api.last(self._context.names.calls, self.note_of(identity, seq))
         try:
             return None if found is None else rows.decode_row(found.data)
         except msgspec.DecodeError:
@@ -84,12 +84,12 @@ class Outbox:
 
         try:
             for subject, data, headers in messages[:-1]:
-                self._ground.client.publish(subject, data, headers=headers)
+                self._context.client.publish(subject, data, headers=headers)
         except NatsError as error:
             self._nursery.start_soon(self._recover, pairs, QueueUnavailable(str(error)))
             return
         subject, data, headers = messages[-1]
-        self._ground.publisher.send(subject, data, headers, done, within=PATIENCE, stubborn=False, once=True)
+        self._context.publisher.send(subject, data, headers, done, within=PATIENCE, stubborn=False, once=True)
 
     def _finish(self, pairs: list[Pair]) -> None:
         self._busy = False
@@ -104,7 +104,7 @@ class Outbox:
         while True:
             await trio.sleep(0.2)
             try:
-                await self._ground.client.wait_connected()
+                await self._context.client.wait_connected()
                 there = [await self._is_there(pair) for pair in pairs]
             except (QueueUnavailable, NatsError) as error:
                 log.debug("callbacks still wait: %s", error)
@@ -114,7 +114,7 @@ class Outbox:
         self._finish([pair for pair, written in zip(pairs, there, strict=True) if written])
 
     async def _is_there(self, pair: Pair) -> bool:
-        return await self._ground.api.last(self._ground.names.calls, pair.note) is not None
+        return await self._context.api.last(self._context.names.calls, pair.note) is not None
 
 
 def _messages(pairs: list[Pair]) -> list[tuple[str, bytes, dict[str, str]]]:

@@ -30,23 +30,23 @@ from faasd_py.api import (
 )
 from faasd_py_jetstream.arrivals import Arrivals
 from faasd_py_jetstream.bodies import Bodies
-from faasd_py_jetstream.books import Books
 from faasd_py_jetstream.claims import Claims
+from faasd_py_jetstream.context import Context, log, open_context
 from faasd_py_jetstream.delivery import NAK
-from faasd_py_jetstream.desk import Desk
 from faasd_py_jetstream.entry import Entry, Phase
 from faasd_py_jetstream.figures import Figures
-from faasd_py_jetstream.ground import Ground, log, open_ground
-from faasd_py_jetstream.heir import Heir
 from faasd_py_jetstream.identity import NODE_BITS, Ids
+from faasd_py_jetstream.inspection import Inspection
 from faasd_py_jetstream.journal import JournalKeeper
 from faasd_py_jetstream.lane import Lane
 from faasd_py_jetstream.lanes import Lanes
 from faasd_py_jetstream.names import turned
-from faasd_py_jetstream.postman import letter
 from faasd_py_jetstream.publisher import Answer, Promise
+from faasd_py_jetstream.putting import publication
+from faasd_py_jetstream.recovery import Recovery
 from faasd_py_jetstream.settings import read_options
 from faasd_py_jetstream.settle import Settler
+from faasd_py_jetstream.stored_calls import StoredCalls
 from faasd_py_jetstream.watch import Watch
 from faasd_py_natsclient import NatsError
 
@@ -69,45 +69,58 @@ LEAVE: Final = 5.0
 class JetStreamQueue:
     """Keeps `faasd_py.api.Queue`. Made by `open_queue`."""
 
-    def __init__(self, ground: Ground, site: QueueSite, nursery: trio.Nursery) -> None:
+    def __init__(self, context: Context, site: QueueSite, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         node = secrets.randbits(NODE_BITS)
-        self._ground = ground
+        self._context = context
         self._settings = site.settings
-        self._clock = ground.clock
+        self._clock = context.clock
         self._ids = Ids(node)
         self._entries: dict[str, Entry] = {}
         self._figures = Figures()
-        self._journal = JournalKeeper(ground, f"{node:015x}")
-        self._bodies = Bodies(ground, site.directory / "bodies")
-        self._books = Books(ground, self._journal)
+        self._journal = JournalKeeper(context, f"{node:015x}")
+        self._bodies = Bodies(context, site.directory / "bodies")
+        self._stored_calls = StoredCalls(context, self._journal)
         self._arrivals = Arrivals(
-            ground, self._journal, self._bodies, self._books, self._figures, self._entries, nursery
+            context, self._journal, self._bodies, self._stored_calls, self._figures, self._entries, nursery
         )
-        self._lanes = Lanes(ground, self._arrivals, self._tell_lanes)
+        self._lanes = Lanes(context, self._arrivals, self._tell_lanes)
         self._settler = Settler(
-            ground, self._lanes, self._journal, self._bodies, self._figures, self._ids, self._entries, nursery
+            context,
+            self._lanes,
+            self._journal,
+            self._bodies,
+            self._figures,
+            self._ids,
+            self._entries,
+            nursery,
         )
         self._arrivals.lanes, self._arrivals.settler = self._lanes, self._settler
-        self._desk = Desk(
-            ground, self._lanes, self._settler, self._books, self._bodies, self._figures, self._entries
+        self._inspection = Inspection(
+            context,
+            self._lanes,
+            self._settler,
+            self._stored_calls,
+            self._bodies,
+            self._figures,
+            self._entries,
         )
-        self._heir = Heir(ground, site.directory, f"{node:015x}")
-        self._watch = Watch(ground, self._lanes, self._settler, self._figures, self._heir, nursery)
-        self._claims = Claims(ground, self._put)
-        self._lanes_subject = f"{ground.names.root}.lanes"
-        ground.client.subscribe(self._lanes_subject, lambda _: self._watch.look())
-        ground.client.on_reconnected.append(self._again)
+        self._recovery = Recovery(context, site.directory, f"{node:015x}")
+        self._watch = Watch(context, self._lanes, self._settler, self._figures, self._recovery, nursery)
+        self._claims = Claims(context, self._put)
+        self._lanes_subject = f"{context.names.root}.lanes"
+        context.client.subscribe(self._lanes_subject, lambda _: self._watch.look())
+        context.client.on_reconnected.append(self._again)
         self.next_lane = self._lanes.next_lane
         self.leave = self._lanes.leave
         self.wait_ready = self._lanes.wait_ready
         self.flush = self._settler.flush
-        self.find = self._desk.find
-        self.request = self._desk.request
-        self.result = self._desk.result
-        self.cancel = self._desk.cancel
-        self.requeue = self._desk.requeue
-        self.forget = self._desk.forget
+        self.find = self._inspection.find
+        self.request = self._inspection.request
+        self.result = self._inspection.result
+        self.cancel = self._inspection.cancel
+        self.requeue = self._inspection.requeue
+        self.forget = self._inspection.forget
 
     @property
     def capabilities(self) -> Capabilities:
@@ -150,10 +163,10 @@ class JetStreamQueue:
         stored = ""
         if self._bodies.large(call.body, call.size):
             stored = (await self._bodies.upload(identity, call.body)).header()
-        publisher = self._ground.publisher
+        publisher = self._context.publisher
         await publisher.room()
         self._check_room(call)
-        post = letter(self._ground, identity, call, stored)
+        post = publication(self._context, identity, call, stored)
         promise = Promise()
         self._count(lane, call.size, later=post.later)
         source = self._lanes.source(call.lane, turned(call.priority))
@@ -171,7 +184,7 @@ class JetStreamQueue:
             post.data,
             post.headers,
             done,
-            within=self._ground.options.put_timeout,
+            within=self._context.options.put_timeout,
             stubborn=False,
         )
         return not (await promise.wait()).duplicate
@@ -183,10 +196,10 @@ class JetStreamQueue:
 
     async def _make(self, call: Call) -> None:
         """The first call of its kind: somebody must be able to get it."""
-        with trio.move_on_after(self._ground.options.put_timeout):
+        with trio.move_on_after(self._context.options.put_timeout):
             await self._lanes.usable(call.lane, call.priority)
             return
-        raise QueueUnavailable(self._ground.publisher.reason())
+        raise QueueUnavailable(self._context.publisher.reason())
 
     def _count(self, lane: Lane, size: int, *, later: bool) -> None:
         lane.delayed += later
@@ -251,15 +264,15 @@ class JetStreamQueue:
 
     async def records(self, which: Filter, limit: int = 100) -> Sequence[Record]:
         """See `faasd_py.api.Queue.records`."""
-        return await self._desk.records(which, limit)
+        return await self._inspection.records(which, limit)
 
     async def requeue_all(self, which: Filter, limit: int = 1000) -> int:
         """See `faasd_py.api.Queue.requeue_all`."""
-        return await self._desk.requeue_all(which, limit)
+        return await self._inspection.requeue_all(which, limit)
 
     async def purge(self, which: Filter, limit: int = 1000) -> int:
         """See `faasd_py.api.Queue.purge`."""
-        return await self._desk.purge(which, limit)
+        return await self._inspection.purge(which, limit)
 
     def stats(self) -> QueueStats:
         """See `faasd_py.api.Queue.stats`."""
@@ -268,16 +281,16 @@ class JetStreamQueue:
 
     def trouble(self) -> str | None:
         """See `faasd_py.api.Queue.trouble`."""
-        if not self._ground.client.connected:
-            return f"there is no connection to a NATS server ({', '.join(self._ground.options.servers)})"
-        return self._ground.publisher.trouble
+        if not self._context.client.connected:
+            return f"there is no connection to a NATS server ({', '.join(self._context.options.servers)})"
+        return self._context.publisher.trouble
 
     # its life
 
     def _tell_lanes(self) -> None:
         """This daemon made a consumer: the others look at once."""
         try:
-            self._ground.client.publish(self._lanes_subject, b"")
+            self._context.client.publish(self._lanes_subject, b"")
         except NatsError:
             return
 
@@ -296,9 +309,9 @@ class JetStreamQueue:
         Raises:
             QueueUnavailable: the broker went away.
         """
-        await self._heir.take_over()
+        await self._recovery.take_over()
         await self._watch.look_once()
-        nursery.start_soon(self._ground.publisher.run)
+        nursery.start_soon(self._context.publisher.run)
         nursery.start_soon(self._watch.sweep)
         nursery.start_soon(self._watch.poll)
 
@@ -314,11 +327,11 @@ class JetStreamQueue:
                         self._settler.say(entry.reply, NAK)
                         self._bodies.drop_file(entry.file)
                 await self._journal.close()
-                await self._heir.close()
-                await self._ground.client.flush(LEAVE)
+                await self._recovery.close()
+                await self._context.client.flush(LEAVE)
             except (QueueUnavailable, NatsError) as error:
                 log.warning("the queue closes without having said everything: %s", error)
-        self._ground.publisher.fail_all()
+        self._context.publisher.fail_all()
 
 
 @asynccontextmanager
@@ -335,9 +348,9 @@ async def open_queue(
     site.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     Spool(site.spool).sweep()
     raised: BaseException | None = None
-    async with open_ground(options, site.settings, clock) as ground:
+    async with open_context(options, site.settings, clock) as context:
         async with trio.open_nursery() as nursery:
-            queue = JetStreamQueue(ground, site, nursery)
+            queue = JetStreamQueue(context, site, nursery)
             await queue.begin(nursery)
             try:
                 yield queue

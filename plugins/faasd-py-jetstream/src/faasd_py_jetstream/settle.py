@@ -26,17 +26,17 @@ from faasd_py.api import (
 )
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.bodies import Bodies
+from faasd_py_jetstream.context import Context, log
 from faasd_py_jetstream.delivery import ACK, nak
 from faasd_py_jetstream.entry import Entry, Past, Phase
 from faasd_py_jetstream.figures import Figures
-from faasd_py_jetstream.ground import Ground, log
 from faasd_py_jetstream.identity import Ids
 from faasd_py_jetstream.journal import JournalKeeper
 from faasd_py_jetstream.lanes import Lanes
 from faasd_py_jetstream.names import bucket, place, turned
 from faasd_py_jetstream.outbox import LARGEST, Outbox, Pair
-from faasd_py_jetstream.postman import letter
 from faasd_py_jetstream.publisher import Answer
+from faasd_py_jetstream.putting import publication
 from faasd_py_natsclient import NatsError
 
 HISTORY: Final = 20
@@ -50,13 +50,13 @@ Step = tuple[str, bytes, dict[str, str]]
 
 
 class Settler:
-    """Settles entries; `entries` is the book of those in our hands, by id."""
+    """Settles entries; `entries` has those in our hands, by id."""
 
     def __init__(
-        self, ground: Ground, lanes: Lanes, journal: JournalKeeper, bodies: Bodies, figures: Figures,
+        self, context: Context, lanes: Lanes, journal: JournalKeeper, bodies: Bodies, figures: Figures,
         ids: Ids, entries: dict[str, Entry], nursery: trio.Nursery,
     ) -> None:  # fmt: skip
-        self._ground = ground
+        self._context = context
         self._lanes = lanes
         self._journal = journal
         self._bodies = bodies
@@ -64,11 +64,11 @@ class Settler:
         self._ids = ids
         self._entries = entries
         self._nursery = nursery
-        self.outbox = Outbox(ground, nursery)
+        self.outbox = Outbox(context, nursery)
         self._open: set[Chain] = set()
         self._lot = trio.lowlevel.ParkingLot()
         self._unsaid: list[tuple[str, bytes]] = []
-        ground.client.on_reconnected.append(self._say_all)
+        context.client.on_reconnected.append(self._say_all)
 
     async def flush(self) -> None:
         """Return when everything settled so far is done.
@@ -78,13 +78,13 @@ class Settler:
         """
         await trio.lowlevel.checkpoint()
         wanted = set(self._open)
-        with trio.move_on_after(self._ground.options.put_timeout) as scope:
+        with trio.move_on_after(self._context.options.put_timeout) as scope:
             while not wanted.isdisjoint(self._open):
                 await self._lot.park()
         if scope.cancelled_caught:
-            raise QueueUnavailable(self._ground.publisher.reason())
+            raise QueueUnavailable(self._context.publisher.reason())
         try:
-            await self._ground.client.flush(self._ground.options.put_timeout)
+            await self._context.client.flush(self._context.options.put_timeout)
         except NatsError as error:
             raise QueueUnavailable(f"the NATS server does not answer: {error}") from error
 
@@ -124,10 +124,10 @@ class Settler:
             self._call_back(callback, rest, entry)
 
     def _note(self, entry: Entry, verdict: Verdict, outcome: Outcome | None, *, started: bool) -> None:
-        """What the books will say."""
+        """What is stored of it."""
         if verdict.move is Move.RELEASE:
             return
-        now = self._ground.clock()
+        now = self._context.clock()
         began, duration, status = now, 0.0, 0
         entry.status, entry.reason, entry.outcome = None, verdict.reason, self._kept(outcome)
         if outcome is not None:
@@ -148,7 +148,7 @@ class Settler:
         if outcome is None:
             return None
         body = outcome.body
-        limit = min(self._ground.settings.max_result, self._ground.client.max_payload // 2)
+        limit = min(self._context.settings.max_result, self._context.client.max_payload // 2)
         if isinstance(body, Spooled) or len(body) > limit:
             size = outcome.size or (body.size if isinstance(body, Spooled) else len(body))
             return msgspec.structs.replace(outcome, body=b"", complete=False, size=size)
@@ -164,10 +164,10 @@ class Settler:
         if verdict.move is Move.RETRY:
             wait = max(0.0, verdict.wait)
             entry.lane.delayed += 1
-            entry.due = self._ground.clock() + wait
+            entry.due = self._context.clock() + wait
             entry.past = self._past(entry)
             return Chain(self, [self._state_row(entry)], lambda: self._again(entry, wait))
-        entry.finished_at = self._ground.clock()
+        entry.finished_at = self._context.clock()
         self._figures.take(entry.size)
         steps = [self._results_row(entry)]
         if verdict.move is Move.BURY:
@@ -189,7 +189,7 @@ class Settler:
 
     def _state_row(self, entry: Entry) -> Step:
         row = rows.encode(rows.Row(entry.record(), entry.outcome))
-        return self._ground.names.state_row(entry.id), row, {"Nats-TTL": f"{LASTING}s"}
+        return self._context.names.state_row(entry.id), row, {"Nats-TTL": f"{LASTING}s"}
 
     def _results_row(self, entry: Entry) -> Step:
         row = rows.encode(rows.Row(entry.record(), entry.outcome))
@@ -198,18 +198,18 @@ class Settler:
     def results_subject(self, entry: Entry) -> str:
         """Where the row of a finished call is."""
         call = entry.call
-        return self._ground.names.results_row(place(call.lane, call.priority, call.call_id, entry.id))
+        return self._context.names.results_row(place(call.lane, call.priority, call.call_id, entry.id))
 
     def _retention(self, entry: Entry) -> float:
-        settings = self._ground.settings
+        settings = self._context.settings
         failed = entry.state is State.DEAD or (entry.state is State.DONE and (entry.status or 0) >= 400)
         return settings.failure_retention if failed else settings.result_retention
 
     def _dead_letter(self, entry: Entry) -> Step:
         call = entry.call
-        subject = f"{self._ground.names.root}.dead.{place(call.lane, call.priority, call.call_id, entry.id)}"
+        subject = f"{self._context.names.root}.dead.{place(call.lane, call.priority, call.call_id, entry.id)}"
         headers = {
-            "Nats-TTL": f"{max(1, int(self._ground.settings.failure_retention))}s",
+            "Nats-TTL": f"{max(1, int(self._context.settings.failure_retention))}s",
             rows.ROW: rows.row_header(entry.record()),
             "Nats-Msg-Id": f"{entry.id}-{entry.seq}",
         }
@@ -222,7 +222,7 @@ class Settler:
 
     def _call_back(self, callback: Call, rest: Chain, entry: Entry) -> None:
         """Put the callback, then the rest."""
-        key = self._ids.new(self._ground.clock())
+        key = self._ids.new(self._context.clock())
         source = self._lanes.source(callback.lane, turned(callback.priority))
         if source.usable and not self._bodies.large(callback.body, callback.size):
             self._put_callback(callback, self._ids.text(key), "", rest, entry)
@@ -230,7 +230,7 @@ class Settler:
             self._nursery.start_soon(self._prepare, callback, self._ids.text(key), rest, entry)
 
     def _put_callback(self, callback: Call, identity: str, stored: str, rest: Chain, entry: Entry) -> None:
-        post = letter(self._ground, identity, callback, stored)
+        post = publication(self._context, identity, callback, stored)
         lane = self._lanes.get(callback.lane)
         lane.delayed += post.later
         lane.ready += not post.later
@@ -272,7 +272,7 @@ class Settler:
     def step(self, step: Step, done: Callable[[Answer], None]) -> None:
         """Write one thing, however long it takes."""
         subject, data, headers = step
-        self._ground.publisher.send(subject, data, headers, done)
+        self._context.publisher.send(subject, data, headers, done)
 
     def closed(self, chain: Chain) -> None:
         """A chain came to its end."""
@@ -292,7 +292,7 @@ class Settler:
         self._journal.ended(entry)
         self.let_go(entry)
         entry.source.remember(entry, entry.past)
-        left = 0.0 if entry.due is None else entry.due - self._ground.clock()
+        left = 0.0 if entry.due is None else entry.due - self._context.clock()
         self.say(entry.reply, nak(min(wait, max(0.0, left))))
 
     def _over(self, entry: Entry) -> None:
@@ -316,9 +316,9 @@ class Settler:
 
     def drop_row(self, identity: str) -> None:
         """The row of a waiting call is no longer needed."""
-        names = self._ground.names
+        names = self._context.names
         try:
-            self._ground.api.tell(
+            self._context.api.tell(
                 f"STREAM.PURGE.{bucket(names.state)}", {"filter": names.state_row(identity)}
             )
         except NatsError:
@@ -327,7 +327,7 @@ class Settler:
     def say(self, reply: str, word: bytes) -> None:
         """The last word about a message; without a connection, as soon as there is one."""
         try:
-            self._ground.client.publish(reply, word)
+            self._context.client.publish(reply, word)
         except NatsError:
             self._unsaid.append((reply, word))
 
@@ -356,7 +356,7 @@ class Settler:
     def cancelled(self, entry: Entry) -> None:
         """An entry that was withdrawn from those at hand ends as CANCELLED."""
         entry.state, entry.reason, entry.phase = State.CANCELLED, "cancelled", Phase.SETTLING
-        entry.finished_at, entry.due = self._ground.clock(), None
+        entry.finished_at, entry.due = self._context.clock(), None
         self._go(Chain(self, [self._results_row(entry)], lambda: self._over(entry)), entry)
 
     def removed(self, entry: Entry) -> None:

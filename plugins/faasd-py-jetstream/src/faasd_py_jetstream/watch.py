@@ -8,14 +8,14 @@ import trio
 
 from faasd_py.api import QueueBroken, QueueUnavailable
 from faasd_py_jetstream.api import NOT_FOUND, ApiError
+from faasd_py_jetstream.context import Context, log, prepare
 from faasd_py_jetstream.delivery import NAK, WORKING
 from faasd_py_jetstream.entry import Entry, Phase
 from faasd_py_jetstream.figures import Figures
-from faasd_py_jetstream.ground import Ground, log, prepare
-from faasd_py_jetstream.heir import Heir
 from faasd_py_jetstream.lane import Lane
 from faasd_py_jetstream.lanes import Lanes
 from faasd_py_jetstream.names import HIGHEST, QUARANTINE, store, token, untoken
+from faasd_py_jetstream.recovery import Recovery
 from faasd_py_jetstream.rows import lane_of, size_of
 from faasd_py_jetstream.settle import Settler
 from faasd_py_jetstream.source import Source
@@ -43,18 +43,18 @@ class Watch:
 
     def __init__(
         self,
-        ground: Ground,
+        context: Context,
         lanes: Lanes,
         settler: Settler,
         figures: Figures,
-        heir: Heir,
+        recovery: Recovery,
         nursery: trio.Nursery,
     ) -> None:
-        self._ground = ground
+        self._context = context
         self._lanes = lanes
         self._settler = settler
         self._figures = figures
-        self._heir = heir
+        self._recovery = recovery
         self._nursery = nursery
         self._now = trio.Event()
         self._applied_at = -1e9
@@ -68,7 +68,7 @@ class Watch:
 
     async def sweep(self) -> None:
         """Until cancelled."""
-        every = self._ground.options.ack_wait / 3
+        every = self._context.options.ack_wait / 3
         alive_at = trio.current_time()
         while True:
             await trio.sleep(min(TICK, every))
@@ -76,7 +76,7 @@ class Watch:
             if now - alive_at >= every:
                 alive_at = now
                 self._show_life()
-            self._heir.note(list(self._lanes.sources()))
+            self._recovery.note(list(self._lanes.sources()))
             for lane in list(self._lanes.named.values()):
                 self.give_back(lane.stale(now))
                 for source in lane.sources.values():
@@ -89,7 +89,7 @@ class Watch:
         try:
             for source in self._lanes.sources():
                 for entry in source.unacked.values():
-                    self._ground.client.publish(entry.reply, WORKING)
+                    self._context.client.publish(entry.reply, WORKING)
         except NatsError:
             return
 
@@ -120,7 +120,7 @@ class Watch:
             except QueueBroken as error:
                 log.error("the streams are not as they must be: %s", error)
             else:
-                self._ground.publisher.trouble = None
+                self._context.publisher.trouble = None
 
     async def _look(self) -> None:
         """Look; streams that are gone, as those in memory are when their server ends, are made again."""
@@ -132,10 +132,10 @@ class Watch:
             log.warning("the streams are gone, and are made again")
             for source in self._lanes.sources():
                 source.renew()
-            await prepare(self._ground)
+            await prepare(self._context)
 
     def _pause(self) -> float:
-        interval = float(self._ground.options.poll_interval)
+        interval = float(self._context.options.poll_interval)
         return interval * 10 if any(len(found) > MANY for _, found in self._lists.values()) else interval
 
     async def look_once(self) -> None:
@@ -144,7 +144,7 @@ class Watch:
         Raises:
             QueueUnavailable: the broker is away.
         """
-        names, api = self._ground.names, self._ground.api
+        names, api = self._context.names, self._context.api
         began = trio.current_time()
         state = (await api.ask(f"STREAM.INFO.{names.calls}"))["state"]
         consumers = await api.consumers(names.calls)
@@ -168,7 +168,7 @@ class Watch:
         known = self._lists.get(pattern)
         if known is not None and known[0] == mark:
             return known[1]
-        found = await self._ground.api.subjects(stream, pattern) if state["messages"] else {}
+        found = await self._context.api.subjects(stream, pattern) if state["messages"] else {}
         self._lists[pattern] = (mark, found)
         return found
 
@@ -219,7 +219,7 @@ class Watch:
         for (escaped, priority), subject in kinds.items():
             name = untoken(escaped)
             if name is None:
-                message = await self._ground.api.last(self._ground.names.calls, subject)
+                message = await self._context.api.last(self._context.names.calls, subject)
                 name = None if message is None else lane_of(message)
             if name is not None and not self._lanes.source(name, priority).usable:
                 await self._lanes.usable(name, HIGHEST - int(priority))
@@ -229,7 +229,7 @@ class Watch:
         if source is None:
             return
         lane = self._lanes.get(source.lane)
-        now = self._ground.clock()
+        now = self._context.clock()
         delayed = sum(1 for past in source.pasts.values() if past.due is not None and past.due > now)
         elsewhere = max(0, info["num_ack_pending"] - len(source.unacked) - delayed)
         coming = sum(1 for entry in source.unacked.values() if entry.phase in HERE)
@@ -253,18 +253,18 @@ class Watch:
             figures.bytes = int(max(1.0, each) * depth) + bodies["bytes"] if depth else 0
 
     async def _weigh_each(self, count: int) -> int:
-        names, total = self._ground.names, 0
+        names, total = self._context.names, 0
         if not count:
             return 0
         for kind in ("call", "later"):
             pattern = f"{names.root}.{kind}.>"
-            for message in await self._ground.api.following(names.calls, pattern, 1, count):
+            for message in await self._context.api.following(names.calls, pattern, 1, count):
                 total += size_of(message)
         return total
 
     async def _remove_idle(self, consumers: list[dict[str, Any]], later: dict[str, int], now: float) -> None:
         """Consumers that had nothing to do for long; one that is needed after all is made again."""
-        limit = float(self._ground.options.idle_consumers)
+        limit = float(self._context.options.idle_consumers)
         wanted = {"_".join(subject.split(".")[3:5]) for subject in later}
         for info in consumers:
             source = self._lanes.discovered(info["config"])
@@ -272,5 +272,5 @@ class Watch:
             if source is None or busy or source.unacked:
                 continue
             if now - max(source.busy_at, source.came_at) > limit:
-                await self._ground.api.ask(f"CONSUMER.DELETE.{self._ground.names.calls}.{source.consumer}")
+                await self._context.api.ask(f"CONSUMER.DELETE.{self._context.names.calls}.{source.consumer}")
                 self._lanes.forget(source)

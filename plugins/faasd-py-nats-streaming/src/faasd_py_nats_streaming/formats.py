@@ -18,7 +18,7 @@ class Format(Protocol):
     def capabilities(self, max_payload: int) -> Capabilities:
         """What a queue can do whose calls have this form, at a server that takes so many bytes."""
 
-    def encode(self, parcel: Envelope) -> bytes:
+    def encode(self, item: Envelope) -> bytes:
         """The message."""
 
     def decode(self, data: bytes, channel: str, sequence: int, timestamp: int) -> Envelope:
@@ -34,9 +34,9 @@ class Native:
             durable=True, delay=True, expiry=True, max_body=max(1, max_payload - OVERHEAD // 2)
         )
 
-    def encode(self, parcel: Envelope) -> bytes:
+    def encode(self, item: Envelope) -> bytes:
         """See Format."""
-        return envelope.encode(parcel)
+        return envelope.encode(item)
 
     def decode(self, data: bytes, channel: str, sequence: int, timestamp: int) -> Envelope:  # noqa: ARG002
         """See Format."""
@@ -53,9 +53,9 @@ class OpenFaas:
         """See Format. The body is in base64, and a worker of OpenFaaS would heed neither delay nor expiry."""
         return Capabilities(durable=True, max_body=max(1, (max_payload - OVERHEAD) // 4 * 3))
 
-    def encode(self, parcel: Envelope) -> bytes:
+    def encode(self, item: Envelope) -> bytes:
         """See Format."""
-        return queue_request.encode(parcel.id, parcel.call, self._namespace)
+        return queue_request.encode(item.id, item.call, self._namespace)
 
     def decode(self, data: bytes, channel: str, sequence: int, timestamp: int) -> Envelope:
         """See Format."""

@@ -12,12 +12,12 @@ import trio
 from faasd_py.api import ConfigError, QueueBroken, QueueSite, Spool, read_secret, tasks_beside
 from faasd_py_nats_streaming import settings
 from faasd_py_nats_streaming.bodies import Bodies
-from faasd_py_nats_streaming.books import Books
 from faasd_py_nats_streaming.channels import Channels
+from faasd_py_nats_streaming.counters import Counters
 from faasd_py_nats_streaming.formats import make_format
-from faasd_py_nats_streaming.freight import Freight
 from faasd_py_nats_streaming.journal import Journal
 from faasd_py_nats_streaming.parts import Parts
+from faasd_py_nats_streaming.publishing import Publishing
 from faasd_py_nats_streaming.putting import Putting
 from faasd_py_nats_streaming.queue import StanQueue
 from faasd_py_nats_streaming.receiver import Receiver
@@ -90,10 +90,10 @@ def _parts(
     clock: Callable[[], float],
     nursery: trio.Nursery,
 ) -> Parts:
-    books = Books(journal, counting=options.consume)
+    counters = Counters(journal, counting=options.consume)
     return Parts(
         options=options, settings=site.settings, session=session, channels=Channels(options, session),
-        journal=journal, books=books, freight=Freight(session, books),
+        journal=journal, counters=counters, publishing=Publishing(session, counters),
         format=make_format(options.format, options.namespace), shelf=shelf, clock=clock, nursery=nursery,
     )  # fmt: skip
 

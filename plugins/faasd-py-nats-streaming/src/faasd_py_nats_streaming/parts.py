@@ -13,13 +13,13 @@ from faasd_py.api import QueueSettings
 from faasd_py_nats_streaming import bodies
 from faasd_py_nats_streaming.alarms import Alarms
 from faasd_py_nats_streaming.bodies import Bodies
-from faasd_py_nats_streaming.books import Books
 from faasd_py_nats_streaming.channels import Channels
+from faasd_py_nats_streaming.counters import Counters
 from faasd_py_nats_streaming.entry import Entry, Phase
 from faasd_py_nats_streaming.formats import Format
-from faasd_py_nats_streaming.freight import Freight
 from faasd_py_nats_streaming.held import Held
 from faasd_py_nats_streaming.journal import Journal
+from faasd_py_nats_streaming.publishing import Publishing
 from faasd_py_nats_streaming.session import Session
 from faasd_py_nats_streaming.settings import Options
 
@@ -35,8 +35,8 @@ class Parts:
     session: Session
     channels: Channels
     journal: Journal
-    books: Books
-    freight: Freight
+    counters: Counters
+    publishing: Publishing
     format: Format
     shelf: Bodies
     clock: Callable[[], float]
@@ -49,7 +49,7 @@ class Parts:
 
     def ready(self, entry: Entry) -> None:
         """The call may be given out now."""
-        self.books.lanes.arrived(entry)
+        self.counters.lanes.arrived(entry)
 
     def delay(self, entry: Entry, due: float) -> None:
         """The call may be given out then; at once when that is past."""

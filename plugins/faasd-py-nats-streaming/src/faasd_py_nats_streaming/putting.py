@@ -57,19 +57,19 @@ class Putting:
     async def _publish(self, envelope: Envelope) -> None:
         parts, lane = self._parts, envelope.call.lane
         if envelope.due is not None:
-            await parts.freight.once(parts.options.later_subject, envelope, encode(envelope))
+            await parts.publishing.once(parts.options.later_subject, envelope, encode(envelope))
             return
         subject = parts.channels.subject(lane)
         if subject not in parts.channels.intakes:
             subject = await parts.channels.ready(lane)
         data = parts.format.encode(envelope) if names.is_function(lane) else encode(envelope)
         try:
-            await parts.freight.once(subject, envelope, data)
+            await parts.publishing.once(subject, envelope, data)
         except Refused as error:
             if NO_ROOM not in str(error) or subject == parts.options.subject:
                 raise
             parts.channels.share(lane, error)
-            await parts.freight.once(parts.options.subject, envelope, data)
+            await parts.publishing.once(parts.options.subject, envelope, data)
 
     def _check(self, call: Call) -> None:
         able = self._capabilities
@@ -82,15 +82,15 @@ class Putting:
                 raise BadOption(f"this queue has no {what}")
 
     def _check_room(self, call: Call, *, late: bool) -> None:
-        parts, books, settings = self._parts, self._parts.books, self._parts.settings
+        parts, counters, settings = self._parts, self._parts.counters, self._parts.settings
         if (trouble := parts.session.trouble()) is not None:
             raise QueueUnavailable(trouble)
-        if books.depth >= settings.max_depth:
-            raise QueueFull(f"the queue is full: {books.depth} calls wait (max_depth)")
-        if books.bytes + call.size > settings.max_bytes:
-            raise QueueFull(f"the queue is full: {books.bytes} bytes wait (max_bytes)")
-        if late and books.delayed >= parts.options.max_delayed:
-            raise QueueFull(f"{books.delayed} calls wait for their time (queue.options.max_delayed)")
+        if counters.depth >= settings.max_depth:
+            raise QueueFull(f"the queue is full: {counters.depth} calls wait (max_depth)")
+        if counters.bytes + call.size > settings.max_bytes:
+            raise QueueFull(f"the queue is full: {counters.bytes} bytes wait (max_bytes)")
+        if late and counters.delayed >= parts.options.max_delayed:
+            raise QueueFull(f"{counters.delayed} calls wait for their time (queue.options.max_delayed)")
         if parts.danger:
             subject = parts.options.later_subject if late else parts.channels.subject(call.lane)
             if (danger := parts.danger.get(subject)) is not None:

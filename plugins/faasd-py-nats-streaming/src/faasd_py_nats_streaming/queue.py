@@ -29,13 +29,13 @@ class StanQueue:
         self._capabilities = capabilities
         self._work = work
         self.put = putting.put
-        self.next_lane = parts.books.lanes.next_lane
-        self.leave = parts.books.lanes.leave
-        self.wait_ready = parts.books.lanes.wait_ready
+        self.next_lane = parts.counters.lanes.next_lane
+        self.leave = parts.counters.lanes.leave
+        self.wait_ready = parts.counters.lanes.wait_ready
         self.lease_nowait = work.lease_nowait
         self.start = work.start
         self.settle = work.settle
-        self.stats = parts.books.stats
+        self.stats = parts.counters.stats
 
     @property
     def capabilities(self) -> Capabilities:

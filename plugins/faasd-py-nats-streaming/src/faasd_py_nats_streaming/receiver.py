@@ -16,12 +16,12 @@ from typing import Final
 from faasd_py_nats_streaming.entry import Entry, Phase
 from faasd_py_nats_streaming.envelope import DeadLetter, Envelope, encode_dead
 from faasd_py_nats_streaming.formats import Unreadable
-from faasd_py_nats_streaming.freight import token
 from faasd_py_nats_streaming.identity import foreign
 from faasd_py_nats_streaming.intake import Intake
 from faasd_py_nats_streaming.journal import Place
 from faasd_py_nats_streaming.parts import Parts
 from faasd_py_nats_streaming.proto import MsgProto
+from faasd_py_nats_streaming.publishing import token
 
 log: Final = logging.getLogger("faasd_py_nats_streaming")
 
@@ -58,7 +58,7 @@ class Receiver:
             return
         if envelope.hop and (older := parts.held.older(envelope.id)) is not None:
             older.lane.delayed -= older.phase is Phase.DELAYED
-            parts.books.finished(older)
+            parts.counters.finished(older)
             parts.over(older)
         self._hold(intake, message, envelope, guid)
 
@@ -78,7 +78,7 @@ class Receiver:
         parts, call = self._parts, envelope.call
         if envelope.spooled:
             call = parts.shelf.store(guid, call)
-        lane = parts.books.lanes.get(call.lane)
+        lane = parts.counters.lanes.get(call.lane)
         entry = Entry(
             envelope.id,
             call,
@@ -90,7 +90,7 @@ class Receiver:
             envelope.spooled,
         )
         entry.mark = intake.bytes
-        parts.books.came(envelope, entry)
+        parts.counters.came(envelope, entry)
         intake.held[message.sequence] = entry
         parts.held.add(entry)
         due = self._recall(entry, envelope, message)
@@ -130,7 +130,7 @@ class Receiver:
             died_at=parts.clock(),
             raw=data,
         )
-        await parts.freight.surely(parts.options.dead_subject, f"{identity}.dead", encode_dead(letter))
+        await parts.publishing.surely(parts.options.dead_subject, f"{identity}.dead", encode_dead(letter))
         parts.journal.remember(place)
         intake.channel.ack(place[1])
         self._burying.discard(place)

@@ -58,7 +58,7 @@ class Upkeep:
                 self._correct()
                 self._look_at_limits()
                 self.write_down()
-                self._parts.books.lanes.forget_idle()
+                self._parts.counters.lanes.forget_idle()
 
     def _correct(self) -> None:
         """Nothing has come for a while although the server could send it: then it is not there."""
@@ -67,11 +67,11 @@ class Upkeep:
         able = parts.session.up and not any(intake.saturated for intake in intakes)
         if not able or parts.session.generation != self._generation:
             self._generation, self._able = parts.session.generation, 0
-            parts.books.keep_outside()
+            parts.counters.keep_outside()
             return
         self._able += 1
         if self._able % QUIET == 0:
-            parts.books.clear_outside()
+            parts.counters.clear_outside()
         for intake in intakes:
             lost = intake.lost(trio.current_time() - 2 * parts.options.ack_wait - QUIET)
             if lost and not parts.options.shared:
@@ -111,7 +111,7 @@ class Upkeep:
         """Into the journal: what would come to our next life; anew when it has grown."""
         parts = self._parts
         try:
-            parts.journal.note(parts.books.figures())
+            parts.journal.note(parts.counters.figures())
             if parts.journal.large:
                 parts.journal.compact(
                     _known(entry)

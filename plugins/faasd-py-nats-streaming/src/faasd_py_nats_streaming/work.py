@@ -45,7 +45,7 @@ class Work:
 
     def lease_nowait(self, lane: str) -> Lease | None:
         """See `faasd_py.api.Queue.lease_nowait`."""
-        lanes = self._parts.books.lanes
+        lanes = self._parts.counters.lanes
         here = lanes.named.get(lane)
         entry = None if here is None else lanes.take(here)
         if entry is None:
@@ -95,7 +95,7 @@ class Work:
         elif state is State.DELAYED:
             self._retry(entry, max(0.0, verdict.wait))
         elif callback is None and verdict.move is not Move.BURY:
-            self._parts.books.finished(entry)
+            self._parts.counters.finished(entry)
             self._parts.over(entry)
         else:
             self._close(entry, verdict, outcome, callback)
@@ -137,10 +137,10 @@ class Work:
             id=entry.id, call=await bodies.in_memory(entry.call), hop=entry.hop + 1, attempts=entry.attempts,
             crashed=entry.crashed, due=due, spooled=entry.spooled,
         )  # fmt: skip
-        if await parts.freight.again(parts.options.later_subject, envelope, encode(envelope)):
+        if await parts.publishing.again(parts.options.later_subject, envelope, encode(envelope)):
             self._parts.over(entry)
         else:
-            parts.books.resumed(entry)
+            parts.counters.resumed(entry)
             parts.delay(entry, due or 0.0)
 
     def _close(self, entry: Entry, verdict: Verdict, outcome: Outcome | None, callback: Call | None) -> None:
@@ -164,9 +164,9 @@ class Work:
         except QueueUnavailable as error:
             log.error("a callback goes out without its body: %s", error)  # noqa: TRY400 - one sentence
             envelope = await self._putting.envelope(identity, _bare(callback))
-        if not await parts.freight.again(subject, envelope, encode(envelope)):
+        if not await parts.publishing.again(subject, envelope, encode(envelope)):
             envelope = await self._putting.envelope(self._putting.new_id(), _bare(callback))
-            await parts.freight.again(subject, envelope, encode(envelope))
+            await parts.publishing.again(subject, envelope, encode(envelope))
         bodies.remove(callback.body)
 
     async def _bury(self, entry: Entry, verdict: Verdict, outcome: Outcome | None) -> None:
@@ -185,11 +185,11 @@ class Work:
                 died_at=parts.clock(),
             )  # fmt: skip
             guid = f"{entry.id}.{entry.hop}.dead"
-            if await parts.freight.surely(parts.options.dead_subject, guid, encode_dead(letter)):
+            if await parts.publishing.surely(parts.options.dead_subject, guid, encode_dead(letter)):
                 return
 
     def _begin_closing(self, entry: Entry, close: Callable[[], Awaitable[None]]) -> None:
-        self._parts.books.finished(entry)
+        self._parts.counters.finished(entry)
         entry.phase = Phase.CLOSING
         number = next(self._numbers)
         self._closings[number] = None

@@ -12,7 +12,7 @@ from faasd_py_nats_streaming.errors import StanError, TooLarge, Unconfirmed
 from faasd_py_nats_streaming.pubs import Pub
 
 if TYPE_CHECKING:
-    from faasd_py_nats_streaming.books import Books
+    from faasd_py_nats_streaming.counters import Counters
     from faasd_py_nats_streaming.session import Session
 
 log: Final = logging.getLogger("faasd_py_nats_streaming")
@@ -25,12 +25,12 @@ def token(envelope: Envelope) -> str:
     return f"{envelope.id}.{envelope.hop}" if envelope.hop else envelope.id
 
 
-class Freight:
+class Publishing:
     """Publishes envelopes and letters."""
 
-    def __init__(self, session: Session, books: Books) -> None:
+    def __init__(self, session: Session, counters: Counters) -> None:
         self._session = session
-        self._books = books
+        self._counters = counters
 
     async def once(self, subject: str, envelope: Envelope, data: bytes) -> None:
         """Publish a new call; when this returns it is stored. It is counted from now on, unless this fails.
@@ -38,31 +38,31 @@ class Freight:
         Raises:
             StanError: it is not, or nobody knows. Cancelled, it may be.
         """
-        books = self._books
-        books.sent(envelope)
+        counters = self._counters
+        counters.sent(envelope)
 
         def ended(pub: Pub) -> None:
             if pub.error is not None:
-                books.unsent(envelope)
+                counters.unsent(envelope)
                 if pub.waited and isinstance(pub.error, Unconfirmed):
-                    books.disown(envelope.id)
+                    counters.disown(envelope.id)
 
         try:
             pub = self._session.publish(subject, token(envelope), data, ended)
         except StanError:
-            books.unsent(envelope)
+            counters.unsent(envelope)
             raise
         await pub.wait()
 
     async def again(self, subject: str, envelope: Envelope, data: bytes) -> bool:
         """Publish a call that was accepted, however long that takes. False: the server would never take it."""
-        self._books.sent(envelope)
+        self._counters.sent(envelope)
         done = False
         try:
             done = await self.surely(subject, token(envelope), data)
         finally:
             if not done:
-                self._books.unsent(envelope)
+                self._counters.unsent(envelope)
         return done
 
     async def surely(self, subject: str, guid: str, data: bytes) -> bool:

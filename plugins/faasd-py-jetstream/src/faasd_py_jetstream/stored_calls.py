@@ -7,7 +7,7 @@ import msgspec
 from faasd_py.api import Call, Record, State
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.api import Stored
-from faasd_py_jetstream.ground import Ground
+from faasd_py_jetstream.context import Context
 from faasd_py_jetstream.identity import key_of
 from faasd_py_jetstream.journal import JournalKeeper
 from faasd_py_jetstream.names import bucket, caller, identity_of, is_id, token
@@ -24,14 +24,14 @@ class Waiting(msgspec.Struct, frozen=True):
     stored: str
 
 
-class Books:
+class StoredCalls:
     """Every method raises QueueUnavailable when the broker is away."""
 
-    def __init__(self, ground: Ground, journal: JournalKeeper) -> None:
-        self._ground = ground
+    def __init__(self, context: Context, journal: JournalKeeper) -> None:
+        self._context = context
         self._journal = journal
-        self._names = ground.names
-        self._api = ground.api
+        self._names = context.names
+        self._api = context.api
 
     # single messages
 
@@ -79,7 +79,7 @@ class Books:
 
     async def _standing(self, waiting: Waiting) -> Record:
         row = await self.tried(waiting.id)
-        call, now = waiting.call, self._ground.clock()
+        call, now = waiting.call, self._context.clock()
         begun = await self._journal.begun(waiting.seq, fresh=True)
         attempts = max(begun, row.record.attempts if row else 0)
         due = row.record.due_at if row else None

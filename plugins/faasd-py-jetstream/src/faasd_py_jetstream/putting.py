@@ -8,13 +8,13 @@ import msgspec
 
 from faasd_py.api import Call
 from faasd_py_jetstream import rows
-from faasd_py_jetstream.ground import Ground
+from faasd_py_jetstream.context import Context
 from faasd_py_jetstream.names import place
 
 MSG_ID = "Nats-Msg-Id"
 
 
-class Letter(msgspec.Struct, frozen=True):
+class Publication(msgspec.Struct, frozen=True):
     """A call as it is published."""
 
     subject: str
@@ -23,24 +23,26 @@ class Letter(msgspec.Struct, frozen=True):
     later: bool
 
 
-def letter(ground: Ground, identity: str, call: Call, stored: str = "", *, msg_id: str = "") -> Letter:
+def publication(
+    context: Context, identity: str, call: Call, stored: str = "", *, msg_id: str = ""
+) -> Publication:
     """The message of a call; `stored`: the header that says where its large body lies.
 
     One that asks for a later time is published as a schedule (NATS ADR-51).
     """
     where = place(call.lane, call.priority, call.call_id, identity)
-    root = ground.names.root
+    root = context.names.root
     headers = {MSG_ID: msg_id or identity}
     if stored:
         headers[rows.BODY] = stored
         call = msgspec.structs.replace(call, body=b"")
-    later = call.not_before is not None and call.not_before > ground.clock()
+    later = call.not_before is not None and call.not_before > context.clock()
     data = rows.encode(call)
     if not later or call.not_before is None:
-        return Letter(f"{root}.call.{where}", data, headers, later)
+        return Publication(f"{root}.call.{where}", data, headers, later)
     headers["Nats-Schedule"] = f"@at {stamp(call.not_before)}"
     headers["Nats-Schedule-Target"] = f"{root}.call.{where}"
-    return Letter(f"{root}.later.{where}", data, headers, later)
+    return Publication(f"{root}.later.{where}", data, headers, later)
 
 
 def stamp(time: float) -> str:

@@ -10,13 +10,13 @@ import msgspec
 from faasd_py.api import Call, Filter, Outcome, Record, State
 from faasd_py_jetstream import rows
 from faasd_py_jetstream.bodies import Bodies
-from faasd_py_jetstream.books import Books
+from faasd_py_jetstream.context import Context
 from faasd_py_jetstream.entry import Entry, Phase
 from faasd_py_jetstream.figures import Figures
-from faasd_py_jetstream.ground import Ground
 from faasd_py_jetstream.lanes import Lanes
 from faasd_py_jetstream.names import bucket, is_id, place
 from faasd_py_jetstream.settle import Settler
+from faasd_py_jetstream.stored_calls import StoredCalls
 from faasd_py_natsclient import Message, NatsError
 
 LOUDEST: Final = (State.LEASED, State.READY, State.DELAYED, State.DEAD)
@@ -25,23 +25,23 @@ HERE: Final = frozenset({Phase.AT_HAND, Phase.COMING})
 HELD: Final = frozenset({Phase.HELD, Phase.STARTED})
 
 
-class Desk:
+class Inspection:
     """For all methods see `faasd_py.api.Queue`; they raise QueueUnavailable when the broker is away."""
 
     def __init__(
-        self, ground: Ground, lanes: Lanes, settler: Settler, books: Books, bodies: Bodies, figures: Figures,
+        self, context: Context, lanes: Lanes, settler: Settler, stored_calls: StoredCalls, bodies: Bodies, figures: Figures,
         entries: dict[str, Entry],
     ) -> None:  # fmt: skip
-        self._ground = ground
-        self._names = ground.names
-        self._api = ground.api
+        self._context = context
+        self._names = context.names
+        self._api = context.api
         self._lanes = lanes
         self._settler = settler
-        self._books = books
+        self._stored_calls = stored_calls
         self._bodies = bodies
         self._figures = figures
         self._entries = entries
-        ground.client.subscribe(ground.names.control, self._told)
+        context.client.subscribe(context.names.control, self._told)
 
     # reading
 
@@ -55,7 +55,7 @@ class Desk:
             return [record]
         mine = {entry.id for entry in self._entries.values() if entry.call.call_id == call}
         found: list[Record] = []
-        for identity in sorted(mine.union(await self._books.ids_of(call)), reverse=True):
+        for identity in sorted(mine.union(await self._stored_calls.ids_of(call)), reverse=True):
             record = await self._record(identity)
             if record is not None and record.call_id == call:
                 found.append(record)
@@ -65,12 +65,12 @@ class Desk:
 
     async def _record(self, identity: str) -> Record | None:
         entry = self._entries.get(identity)
-        return entry.record() if entry is not None else await self._books.record(identity)
+        return entry.record() if entry is not None else await self._stored_calls.record(identity)
 
     async def records(self, which: Filter, limit: int, *, skip: State | None = None) -> list[Record]:
         """Newest first, without those in the state `skip`."""
         mine = {entry.id for entry in self._entries.values()}
-        ids = mine.union(await self._books.ids(which.lane, which.state))
+        ids = mine.union(await self._stored_calls.ids(which.lane, which.state))
         found: list[Record] = []
         for identity in sorted(ids, reverse=True):
             if len(found) >= limit:
@@ -90,10 +90,10 @@ class Desk:
         entry = self._entries.get(record.id)
         if entry is not None and entry.phase is not Phase.COMING:
             return entry.call
-        waiting = await self._books.waiting(record.id)
+        waiting = await self._stored_calls.waiting(record.id)
         if waiting is not None:
             return await self._whole(record.id, waiting.call, waiting.stored)
-        letter = await self._books.buried(record.id)
+        letter = await self._stored_calls.buried(record.id)
         if letter is not None:
             return await self._whole(
                 record.id, rows.decode_call(letter.data), letter.headers.get(rows.BODY, "")
@@ -116,7 +116,7 @@ class Desk:
         entry = self._entries.get(record.id)
         if entry is not None:
             return entry.outcome
-        row = await self._books.finished(record.id) or await self._books.tried(record.id)
+        row = await self._stored_calls.finished(record.id) or await self._stored_calls.tried(record.id)
         return None if row is None else row.outcome
 
     # moving one
@@ -152,11 +152,11 @@ class Desk:
         self._figures.take(entry.size)
 
     async def _write_cancelled(self, record: Record) -> None:
-        now = self._ground.clock()
+        now = self._context.clock()
         ended = msgspec.structs.replace(
             record, state=State.CANCELLED, reason="cancelled", finished_at=now, due_at=None
         )
-        ttl = {"Nats-TTL": f"{max(1, int(self._ground.settings.result_retention))}s"}
+        ttl = {"Nats-TTL": f"{max(1, int(self._context.settings.result_retention))}s"}
         await self._publish(self._row_subject(record), rows.encode(rows.Row(ended)), ttl)
 
     def _row_subject(self, record: Record) -> str:
@@ -168,12 +168,12 @@ class Desk:
         return place(record.lane, record.priority, given, record.id)
 
     async def _publish(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
-        within = self._ground.options.put_timeout
-        await self._ground.publisher.publish(subject, data, headers, within=within)
+        within = self._context.options.put_timeout
+        await self._context.publisher.publish(subject, data, headers, within=within)
 
     async def _remove_waiting(self, identity: str, record: Record) -> None:
         """Out of the stream, whether it is due or not; another daemon that has it at hand lets it go."""
-        waiting = await self._books.waiting(identity)
+        waiting = await self._stored_calls.waiting(identity)
         await self._api.purge(self._names.calls, f"{self._names.root}.*.{self._place(record)}")
         self._tell(identity)
         self._settler.drop_row(identity)
@@ -189,7 +189,7 @@ class Desk:
                 source.pasts.pop(waiting.seq, None)
 
     async def _remove_letter(self, identity: str, record: Record) -> None:
-        letter = await self._books.buried(identity)
+        letter = await self._stored_calls.buried(identity)
         if letter is not None:
             await self._api.delete(self._names.dead, letter.seq)
             self._bodies.remove(identity, letter.headers.get(rows.BODY, ""))
@@ -199,7 +199,7 @@ class Desk:
 
     def _tell(self, identity: str) -> None:
         try:
-            self._ground.client.publish(self._names.control, identity.encode())
+            self._context.client.publish(self._names.control, identity.encode())
         except NatsError:
             return
 
@@ -220,7 +220,7 @@ class Desk:
 
     async def _requeue(self, identity: str, record: Record) -> bool:
         """The row of its end goes first: a message whose row says that it is over is not run."""
-        letter = await self._books.buried(identity)
+        letter = await self._stored_calls.buried(identity)
         if letter is None:
             return False
         await self._api.purge(bucket(self._names.results), self._row_subject(record))

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 import trio
 
+from faasd_py_jetstream.context import Context, log
 from faasd_py_jetstream.delivery import NAK, parse
-from faasd_py_jetstream.ground import Ground, log
 from faasd_py_jetstream.names import bucket
 from faasd_py_jetstream.publisher import Answer
 from faasd_py_jetstream.source import Source
@@ -22,18 +22,18 @@ KEPT: Final = 86400
 """Seconds that the record of a daemon that does not come back is kept."""
 
 
-class Heir:
+class Recovery:
     """`directory` is this daemon's own, from one life to the next; `node` names this life."""
 
-    def __init__(self, ground: Ground, directory: Path, node: str) -> None:
-        self._ground = ground
+    def __init__(self, context: Context, directory: Path, node: str) -> None:
+        self._context = context
         self._file = directory / "node"
         self._node = node
         self._written: tuple[str, ...] = ()
         self._writing = False
 
     def _subject(self, node: str) -> str:
-        return f"$KV.{self._ground.names.state}.held.{node}"
+        return f"$KV.{self._context.names.state}.held.{node}"
 
     async def take_over(self) -> int:
         """Give back what the life before held when it was killed; how many messages.
@@ -44,14 +44,14 @@ class Heir:
         before = await trio.to_thread.run_sync(self._swap)
         if not before:
             return 0
-        stream, subject = bucket(self._ground.names.state), self._subject(before)
-        found = await self._ground.api.last(stream, subject)
+        stream, subject = bucket(self._context.names.state), self._subject(before)
+        found = await self._context.api.last(stream, subject)
         if found is None:
             return 0
         replies = [reply for reply in _read(found.data) if parse(reply) is not None]
         for reply in replies:
-            self._ground.client.publish(reply, NAK)
-        await self._ground.api.purge(stream, subject)
+            self._context.client.publish(reply, NAK)
+        await self._context.api.purge(stream, subject)
         if replies:
             log.info("%d calls that this daemon held when it ended are free again", len(replies))
         return len(replies)
@@ -70,7 +70,7 @@ class Heir:
     def note(self, sources: list[Source]) -> None:
         """Write down what is held now, if that has changed."""
         held = tuple(entry.reply for source in sources for entry in source.unacked.values())
-        if held == self._written or self._writing or not self._ground.client.connected:
+        if held == self._written or self._writing or not self._context.client.connected:
             return
         self._written, self._writing = held, True
 
@@ -79,12 +79,12 @@ class Heir:
 
         data = msgspec.msgpack.encode(held)
         headers = {"Nats-TTL": f"{KEPT}s"}
-        self._ground.publisher.send(
+        self._context.publisher.send(
             self._subject(self._node),
             data,
             headers,
             done,
-            within=self._ground.options.put_timeout,
+            within=self._context.options.put_timeout,
             stubborn=False,
         )
 
@@ -95,7 +95,7 @@ class Heir:
             QueueUnavailable: the broker is away.
         """
         if self._written:
-            await self._ground.api.purge(bucket(self._ground.names.state), self._subject(self._node))
+            await self._context.api.purge(bucket(self._context.names.state), self._subject(self._node))
 
 
 def _read(data: bytes) -> list[str]:

@@ -1,4 +1,4 @@
-"""What every part of the queue stands on: connection, API, publisher, names, and the streams as they must be."""
+"""What every part of the queue uses: connection, API, publisher, names, and the streams as they must be."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATIENCE: Final = 30.0
 """Seconds that a cluster has to elect its leaders when a daemon starts."""
 
 
-class Ground(msgspec.Struct, eq=False):
+class Context(msgspec.Struct, eq=False):
     """Shared by all parts of one open queue."""
 
     client: Client
@@ -40,9 +40,9 @@ class Ground(msgspec.Struct, eq=False):
 
 
 @asynccontextmanager
-async def open_ground(
+async def open_context(
     options: Options, settings: QueueSettings, clock: Callable[[], float]
-) -> AsyncIterator[Ground]:
+) -> AsyncIterator[Context]:
     """Connected, and with every stream there.
 
     Raises:
@@ -57,12 +57,12 @@ async def open_ground(
             token=read_secret(options.token_file, f"{WHERE}.token_file"),
             tls=tls_context(options), tls_first=options.tls_first, reconnect_wait=0.25, ping_interval=5.0, max_pending=32 << 20,
         ) as client:  # fmt: skip
-            ground = Ground(
+            context = Context(
                 client, Api(client, options.domain), Publisher(client),
                 Names(options.prefix, options.namespace), options, settings, clock,
             )  # fmt: skip
-            await _prepare_patiently(ground)
-            yield ground
+            await _prepare_patiently(context)
+            yield context
     except (AuthRefused, BadServer, Closed, TlsRefused) as error:
         raise QueueBroken(f"queue.options: NATS at {', '.join(options.servers)}: {error}") from error
     except ConnectFailed as error:
@@ -73,16 +73,16 @@ def _version(client: Client) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", client.server_info.version)[:2])
 
 
-async def _prepare_patiently(ground: Ground) -> None:
+async def _prepare_patiently(context: Context) -> None:
     """As `prepare`, with patience for a cluster that has just started and elects its leaders.
 
     A server that has no JetStream of its own may reach another's; when it does not, that is told soon.
     """
-    own = ground.client.server_info.jetstream
+    own = context.client.server_info.jetstream
     deadline = trio.current_time() + (PATIENCE if own else 0)
     while True:
         try:
-            return await prepare(ground)
+            return await prepare(context)
         except QueueUnavailable as error:
             if not own and not isinstance(error, ApiError):
                 raise QueueUnavailable(
@@ -94,31 +94,31 @@ async def _prepare_patiently(ground: Ground) -> None:
         await trio.sleep(0.5)
 
 
-async def prepare(ground: Ground) -> None:
+async def prepare(context: Context) -> None:
     """Every stream is there, as it must be.
 
     Raises:
         QueueBroken: it cannot be. QueueUnavailable: the broker is away.
     """
-    if _version(ground.client) < NEEDED:
+    if _version(context.client) < NEEDED:
         wanted = ".".join(map(str, NEEDED))
         raise QueueBroken(
-            f"nats-server {ground.client.server_info.version} is too old for the jetstream backend: {wanted} or newer is needed"
+            f"nats-server {context.client.server_info.version} is too old for the jetstream backend: {wanted} or newer is needed"
         )
-    for stream in streams(ground):
-        info = await _ensure(ground, stream)
-        if stream["name"] == ground.names.calls:
-            ground.created = info["created"]
+    for stream in streams(context):
+        info = await _ensure(context, stream)
+        if stream["name"] == context.names.calls:
+            context.created = info["created"]
             _check_stream(stream, info["config"])
         try:
-            await ground.api.update_stream(stream, info["config"])
+            await context.api.update_stream(stream, info["config"])
         except ApiError as error:
             log.warning("the stream %s stays as it is: %s", stream["name"], error)
 
 
-async def _ensure(ground: Ground, stream: dict[str, Any]) -> dict[str, Any]:
+async def _ensure(context: Context, stream: dict[str, Any]) -> dict[str, Any]:
     try:
-        return await ground.api.ensure_stream(stream)
+        return await context.api.ensure_stream(stream)
     except ApiError as error:
         if error.fault.err_code != NO_STORAGE:
             raise
@@ -135,16 +135,16 @@ def _check_stream(wanted: dict[str, Any], found: dict[str, Any]) -> None:
         )
 
 
-def streams(ground: Ground) -> list[dict[str, Any]]:
+def streams(context: Context) -> list[dict[str, Any]]:
     """The configuration of every stream."""
-    names, settings, root = ground.names, ground.settings, ground.names.root
+    names, settings, root = context.names, context.settings, context.names.root
     common = {
-        "storage": ground.options.storage,
-        "num_replicas": ground.options.replicas,
+        "storage": context.options.storage,
+        "num_replicas": context.options.replicas,
         "allow_direct": True,
         "allow_msg_ttl": True,
         "allow_rollup_hdrs": True,
-        "duplicate_window": int(ground.options.duplicate_window * 1e9),
+        "duplicate_window": int(context.options.duplicate_window * 1e9),
     }
     calls: dict[str, Any] = {
         "name": names.calls,

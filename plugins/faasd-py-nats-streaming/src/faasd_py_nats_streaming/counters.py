@@ -15,7 +15,7 @@ from faasd_py_nats_streaming.lanes import Lane, Lanes
 log: Final = logging.getLogger("faasd_py_nats_streaming")
 
 
-class Books:
+class Counters:
     """`depth` and `bytes` are of everything that waits or runs. Not `counting`: nothing will come back to us."""
 
     def __init__(self, journal: Journal, *, counting: bool) -> None:
@@ -72,7 +72,7 @@ class Books:
 
     @staticmethod
     def _arrived_bytes(lane: Lane, size: int) -> int:
-        """What this one weighed in the books; the last one clears them."""
+        """What this one added to the counters; the last one clears them."""
         weighed = min(size, lane.coming_bytes) if lane.outside else lane.coming_bytes
         lane.coming_bytes -= weighed
         return weighed
