@@ -24,6 +24,7 @@ from faasd_py.control.daemon import Daemon
 from faasd_py.control.log_query import NANO, LogQuery, read
 from faasd_py.control.operation import NAMESPACE, Answer, Operation, Parameter, refusals, text
 from faasd_py.control.refused import Refused
+from faasd_py.control.steps import in_steps
 from faasd_py.observe.logbook import Line
 
 NDJSON: Final = "application/x-ndjson"
@@ -33,6 +34,8 @@ FAILED: Final = "function log request failed"
 
 MOST: Final = 32
 """Who may follow at once."""
+AT_ONCE: Final = 50
+"""So many lines are put into words in one step of the loop."""
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """A proxy in between must not hold back lines."""
 
@@ -120,7 +123,8 @@ async def _stream(query: LogQuery, pages: AsyncGenerator[list[Line], None]) -> A
     encode = _encoder(query)
     async with aclosing(pages):
         async for lines in pages:
-            yield b"".join([encode(line) for line in lines])
+            pieces = [b"".join(map(encode, some)) async for some in in_steps(lines, AT_ONCE)]
+            yield b"".join(pieces)
 
 
 def _encoder(query: LogQuery) -> Callable[[Line], bytes]:

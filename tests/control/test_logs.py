@@ -14,6 +14,7 @@ from faasd_py.control import logs
 from faasd_py.control.log_query import RECENT, read
 from faasd_py.control.logs import instant
 from faasd_py.observe.logbook import open_logbook
+from tests.control.conftest import Steps
 from tests.observe.logbook_ground import MIB, Words, fds, poll, say
 
 ASKS = pytest.mark.parametrize("socket", ["control.sock", "admin.sock"])
@@ -195,6 +196,18 @@ async def test_lines_are_ndjson(book, served, stream, socket: str) -> None:
     assert one.pop("timestamp") <= two.pop("timestamp")
     assert one == {"name": "resize", "namespace": "openfaas-fn", "instance": "4711", "text": "hello"}
     assert two == {"name": "resize", "namespace": "openfaas-fn", "instance": "", "text": "anyone?"}
+
+
+async def test_many_lines_are_put_into_words_in_steps(stream, book) -> None:
+    """Calls go on between them; none is lost, and their order is theirs."""
+    words = [str(number) for number in range(2000)]
+    say(book, *words, label="resize.openfaas-fn")
+    seen = Steps()
+    trio.lowlevel.add_instrument(seen)
+    answer = await stream("name=resize")
+    assert await answer.texts(len(words)) == words
+    trio.lowlevel.remove_instrument(seen)
+    assert seen.count >= len(words) / logs.AT_ONCE
 
 
 async def test_more_tells_stream_and_call(stream, book) -> None:

@@ -8,19 +8,9 @@ import trio
 
 from faasd_py.control import calls, functions, metrics, queue
 from faasd_py.control.steps import encoded, in_steps
-from tests.control.conftest import function
+from tests.control.conftest import Steps, function
 
 MANY = 1000
-
-
-class Steps(trio.abc.Instrument):
-    """How often the loop came to whoever answers a request."""
-
-    def __init__(self):
-        self.count = 0
-
-    def before_task_step(self, task):
-        self.count += "handle_request" in task.name
 
 
 async def test_so_many_at_a_time():
