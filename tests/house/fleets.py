@@ -73,6 +73,8 @@ class Callers:
     def __init__(self, fleet: Fleet, count: int, path: str = "version") -> None:
         self.answers: list[list[tuple[int, str, int]]] = [[] for _ in range(count)]
         """By thread: status, body and the pid that answered."""
+        self.all: list[tuple[int, str, int]] = []
+        """Of all threads, in the order in which they came."""
         self.errors: list[str] = []
         self._fleet = fleet
         self._target = f"/function/{fleet.name}/{path}"
@@ -96,18 +98,16 @@ class Callers:
             ) as wire:
                 while not self._over.is_set():
                     answer = ask_on(wire, "POST", self._target, b"")
-                    answers.append((answer.status, answer.text, int(answer.headers.get("x-pid", 0))))
+                    told = (answer.status, answer.text, int(answer.headers.get("x-pid", 0)))
+                    answers.append(told)
+                    self.all.append(told)
         except OSError as error:
             self.errors.append(repr(error))
 
     @property
-    def all(self) -> list[tuple[int, str, int]]:
-        return [answer for one in self.answers for answer in list(one)]
-
-    @property
     def pids(self) -> set[int]:
         """Who answered so far."""
-        return {pid for _, _, pid in self.all}
+        return {pid for _, _, pid in list(self.all)}
 
     def each_went_on(self, more: int = 3) -> None:
         """Return when each thread has so many more answers than now."""

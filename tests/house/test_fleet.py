@@ -194,11 +194,43 @@ def test_all_are_killed_again_and_again(fleet: Callable[..., Fleet]) -> None:
     assert len(api.settle(3, within=30) - seen) == 3
 
 
-# the daemon is killed
+def test_one_hangs(fleet: Callable[..., Fleet]) -> None:
+    """It takes connections and answers nothing: what it had is lost, others are called, and another takes its place."""
+    probe = asked("health", "/flag/sick", timeoutSeconds="0.2")
+    api = fleet(replicas={"min": 2, "max": 2}, annotations=probe, write_timeout="1s", kill_grace="500ms")
+    stuck = min(api.settle(2))
+    with Callers(api, 4) as callers:
+        callers.each_went_on(1)
+        os.kill(stuck, signal.SIGSTOP)
+        until(lambda: len(api.starts) == 3, what="another is started")
+        until(lambda: not alive(stuck), what="it is ended")
+        api.settle(2)
+        callers.each_went_on(1)
+        before = len(callers.all)
+        callers.each_went_on()
+        assert {status for status, _, _ in callers.all[before:]} == {200}
+    assert callers.errors == []
+    assert sum(status != 200 for status, _, _ in callers.all) <= 4
+    assert "/flag/sick did not answer within 0.2s" in api.daemon.log
 
 
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_what_starts_them_is_killed(fleet: Callable[..., Fleet]) -> None:
+    """All replicas end with their helper, which counts as one failure; they are there again, and called."""
+    api = fleet(replicas={"min": 4, "max": 4}, start_timeout="10s")
+    for _ in range(3):
+        before = api.settle(4)
+        for helper in children(api.daemon.pid):
+            os.kill(helper, signal.SIGKILL)
+        until(lambda before=before: not before & api.alive, what="they are gone")
+        assert api.call().status == 200
+    api.settle(4)
+
+
+# the daemon is killed
 
 
 @pytest.mark.parametrize("all_at_once", [False, True])

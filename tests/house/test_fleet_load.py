@@ -23,9 +23,11 @@ def scale(**labels: str) -> dict[str, str]:
 def fleet(start: Callable[..., Daemon], tmp_path: Path) -> Callable[..., Fleet]:
     """A daemon whose function `api` has such labels; what is not needed is kept for a second."""
 
-    def make(labels: dict[str, str], **settings: Any) -> Fleet:
-        one = service(tmp_path / "0", **{"labels": labels, "idle_timeout": "1s", **settings})
-        return Fleet(start({"api": one}), "api", tmp_path / "0")
+    def make(labels: dict[str, str], place: str = "", **settings: Any) -> Fleet:
+        root = tmp_path / (place or "0")
+        if place:
+            root.mkdir()
+        return Fleet(start({"api": service(root, labels=labels, idle_timeout="1s", **settings)}), "api", root)
 
     return make
 
@@ -97,9 +99,12 @@ def state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def test_asleep_it_stands_still(fleet: Callable[..., Fleet]) -> None:
+@pytest.mark.parametrize("confined", [False, True])
+def test_asleep_it_stands_still(fleet: Callable[..., Fleet], confined: bool) -> None:
     """With `sleep = "pause"`: those of min do, and no other; fifty calls at once are answered by them; a stop ends them."""
-    api = fleet(scale(min="2", max="4", zero="true", zero_duration="1s"), sleep="pause")
+    limits = {"limits": {"cpu": 1, "best_effort": True}, "place": "not-the-daemons"}
+    more: dict[str, Any] = limits if confined else {}
+    api = fleet(scale(min="2", max="4", zero="true", zero_duration="1s"), sleep="pause", **more)
     stay = api.settle(2)
     for _ in range(2):
         with ThreadPoolExecutor(50) as pool:
