@@ -25,7 +25,7 @@ from faasd_py.api import (
     Spooled,
 )
 from faasd_py_nng import open_queue, wire
-from faasd_py_nng.nng import LineLost, open_line
+from faasd_py_nng.nng import ConnectionLost, open_connection
 from faasd_py_nng.settings import read_hub_options, read_spoke_options
 
 from .conftest import address_of, open_hub, spoke_site
@@ -221,7 +221,7 @@ def hello(**more) -> wire.Hello:
 async def admitted(line) -> bytes:
     """A session, as a spoke gets it."""
     await line.ask(wire.encode(hello()))
-    welcome = wire.read_told(await line.ask(wire.encode(wire.Proof(b""))))
+    welcome = wire.decode_reply(await line.ask(wire.encode(wire.Proof(b""))))
     assert isinstance(welcome, wire.Welcome)
     return welcome.session
 
@@ -240,8 +240,8 @@ def odd_frames(session: bytes) -> list[bytes]:
     return [
         *frames, b"", b"\xc1", b"\xff" * 100, b"[]", wire.encode([3, session]), wire.encode([99]),
         wire.encode(wire.Frame(session, 1, 0, [put()] * (wire.MAX_OPS + 1))),
-        wire.encode(wire.Piece(session, 1, 0, b"a", False)) + b"more",
-        wire.encode(wire.Piece(session, 1, 0, b"a" * 10, last=False)).replace(b"a" * 10, b""),
+        wire.encode(wire.Chunk(session, 1, 0, b"a", False)) + b"more",
+        wire.encode(wire.Chunk(session, 1, 0, b"a" * 10, last=False)).replace(b"a" * 10, b""),
         wire.encode(hello()), wire.encode(wire.Proof(b"")),
         b"\x91" * 5000,
     ]  # fmt: skip
@@ -253,10 +253,10 @@ async def test_what_is_no_message_ends_its_session_only(site, caplog):
     async with open_hub(site) as behind, spoke_at(site, address, lanes=["*"]) as good:
         for number in range(len(odd_frames(b"x" * 16))):
             caplog.clear()
-            async with open_line(address, None, 5.0) as line:
+            async with open_connection(address, None, 5.0) as line:
                 session = await admitted(line)
                 with trio.fail_after(10):
-                    with pytest.raises(LineLost):
+                    with pytest.raises(ConnectionLost):
                         await line.ask(odd_frames(session)[number])
             assert any(record.levelno == logging.WARNING for record in caplog.records), number
             assert "Traceback" not in caplog.text, (number, caplog.text)
@@ -269,10 +269,10 @@ async def test_a_message_over_the_limit_is_cut_off(site):
     """The connection is closed by nng before it is read."""
     address = address_of(site.directory)
     async with open_hub(site), spoke_at(site, address) as good:
-        async with open_line(address, None, 5.0) as line:
+        async with open_connection(address, None, 5.0) as line:
             await admitted(line)
             with trio.fail_after(10):
-                with pytest.raises(LineLost):
+                with pytest.raises(ConnectionLost):
                     await line.ask(b"x" * (1 << 20))
                     await line.ask(b"x")
         await good.put(CALL)
@@ -280,8 +280,8 @@ async def test_a_message_over_the_limit_is_cut_off(site):
 
 async def test_another_version_is_told(site):
     """In words."""
-    async with open_hub(site), open_line(address_of(site.directory), None, 5.0) as line:
-        told = wire.read_told(await line.ask(wire.encode(hello(version=7))))
+    async with open_hub(site), open_connection(address_of(site.directory), None, 5.0) as line:
+        told = wire.decode_reply(await line.ask(wire.encode(hello(version=7))))
         assert isinstance(told, wire.Refused)
         assert "version 1" in told.text
 
@@ -291,11 +291,11 @@ async def test_a_stolen_session_is_worth_nothing(site):
     address = address_of(site.directory)
     async with (
         open_hub(site) as behind,
-        open_line(address, None, 5.0) as line,
-        open_line(address, None, 5.0) as other,
+        open_connection(address, None, 5.0) as line,
+        open_connection(address, None, 5.0) as other,
     ):
         session = await admitted(line)
-        told = wire.read_told(await other.ask(wire.encode(wire.Frame(session, 1, 0, [wire.Put(1, CALL)]))))
+        told = wire.decode_reply(await other.ask(wire.encode(wire.Frame(session, 1, 0, [wire.Put(1, CALL)]))))
         assert isinstance(told, wire.Refused)
         assert not behind.stats().lanes
 
@@ -310,7 +310,7 @@ async def test_no_more_spokes_than_allowed(site):
 async def test_who_does_not_say_who_they_are_is_turned_away(site, monkeypatch):
     """A connection without a session does not stay."""
     monkeypatch.setattr("faasd_py_nng.hub.HANDSHAKE", 0.1)
-    async with open_hub(site), open_line(address_of(site.directory), None, 5.0) as line:
+    async with open_hub(site), open_connection(address_of(site.directory), None, 5.0) as line:
         with trio.fail_after(5):
             await line.lost.wait()
 

@@ -23,7 +23,7 @@ from faasd_py.api import (
     Verdict,
 )
 from faasd_py_nng import open_queue, wire
-from faasd_py_nng.nng import open_line
+from faasd_py_nng.nng import open_connection
 
 from .conftest import address_of, open_hub, spoke_site
 
@@ -55,8 +55,8 @@ class Raw:
         self.frames = 0
         self.grants: list[wire.Grant] = []
 
-    async def say(self, said) -> wire.Told:
-        return wire.read_told(await self.line.ask(wire.encode(said)))
+    async def say(self, said) -> wire.Reply:
+        return wire.decode_reply(await self.line.ask(wire.encode(said)))
 
     async def greet(self, holding=()) -> wire.Welcome:
         await self.say(wire.Hello(1, self.spoke, self.incarnation, "raw", os.urandom(16), ["*"]))
@@ -89,7 +89,7 @@ async def raw(site):
     """On a hub, whose queue is `raw.behind`."""
     async with (
         open_hub(site, lease_timeout="1s") as behind,
-        open_line(address_of(site.directory), None, 5.0) as line,
+        open_connection(address_of(site.directory), None, 5.0) as line,
     ):
         made = Raw(line)
         made.behind = behind
@@ -151,7 +151,7 @@ async def test_many_attempts_begin_and_end_without_tasks_and_turns_of_their_own(
 async def test_a_put_is_repeated_over_a_new_connection(site, raw):
     """The session goes on with what it knew."""
     first = await raw.do(wire.Put(1, CALL))
-    async with open_line(address_of(site.directory), None, 5.0) as line:
+    async with open_connection(address_of(site.directory), None, 5.0) as line:
         back = Raw(line, raw.spoke, raw.incarnation)
         assert (await back.greet()).resumed
         assert (await back.do(wire.Put(1, CALL))).answers == first.answers
@@ -161,7 +161,7 @@ async def test_a_put_is_repeated_over_a_new_connection(site, raw):
 async def test_a_put_of_a_lost_session_is_looked_for(site, raw):
     """The hub was started anew, say: what is on record with the same time and fields is not put again."""
     first = (await raw.do(wire.Put(1, CALL))).answers[0]
-    async with open_line(address_of(site.directory), None, 5.0) as line:
+    async with open_connection(address_of(site.directory), None, 5.0) as line:
         other = Raw(line, raw.spoke, b"\xff" * 16)
         assert not (await other.greet()).resumed
         known, new = (
@@ -228,7 +228,7 @@ async def test_what_did_not_arrive_is_ready_again(site, raw):
     """A spoke that comes back says what it holds: grants whose news was lost are others'."""
     await raw.do(wire.Put(1, CALL), wire.Put(2, CALL), wire.Credit(3, LANE, 2))
     held, lost = await raw.granted(2)
-    async with open_line(address_of(site.directory), None, 5.0) as line:
+    async with open_connection(address_of(site.directory), None, 5.0) as line:
         back = Raw(line, raw.spoke, raw.incarnation)
         welcome = await back.greet([held.lease, 999])
         assert (welcome.resumed, welcome.lost) == (True, [999])
@@ -349,7 +349,7 @@ async def test_a_settlement_outlives_a_short_loss_of_the_hub(site):
         await queue.wait_ready(LANE)
         lease = queue.lease_nowait(LANE)
         await queue.start(lease)
-        queue._link._line.lost.set()  # the connection breaks under it
+        queue._link._connection.lost.set()  # the connection breaks under it
         await queue.settle(lease, DONE, Outcome(status=200))
         await queue.flush()
         assert (await queue.find(lease.id)).state is State.DONE

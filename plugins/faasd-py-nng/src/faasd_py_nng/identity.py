@@ -56,10 +56,10 @@ class Identity:
             raise QueueUnavailable(f"{self._path} cannot be written: {error.strerror}") from error
 
 
-def capabilities_of(told: dict[str, Any]) -> Capabilities:
+def capabilities_of(reply: dict[str, Any]) -> Capabilities:
     """What a hub told of its queue: several daemons serve it."""
     try:
-        found = msgspec.convert(told, Capabilities)
+        found = msgspec.convert(reply, Capabilities)
     except msgspec.ValidationError:
         return UNKNOWN
     return msgspec.structs.replace(found, shared=True)

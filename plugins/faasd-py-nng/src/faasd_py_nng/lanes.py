@@ -10,12 +10,12 @@ import msgspec
 import trio
 
 from faasd_py.api import Lease, QueueUnavailable, Spooled
-from faasd_py_nng.basket import Basket, Entry, Phase
+from faasd_py_nng.lane_buffer import Entry, LaneBuffer, Phase
 from faasd_py_nng.link import Link
-from faasd_py_nng.nng import LineLost
+from faasd_py_nng.nng import ConnectionLost
 from faasd_py_nng.settings import serves
 from faasd_py_nng.transfer import Transfer
-from faasd_py_nng.wire import Back, Credit, Grant, News
+from faasd_py_nng.wire import Credit, Grant, News, Return
 
 log: Final = logging.getLogger("faasd_py.nng.spoke")
 TIDY: Final = 0.25
@@ -30,7 +30,7 @@ class Lanes:
     def __init__(self, patterns: list[str], prefetch: int) -> None:
         self._patterns = patterns
         self._prefetch = prefetch
-        self._baskets: dict[str, Basket] = {}
+        self._buffers: dict[str, LaneBuffer] = {}
         self._announced: dict[str, None] = {}
         self._seekers = trio.lowlevel.ParkingLot()
         self._recalled = 0
@@ -46,15 +46,15 @@ class Lanes:
 
     def taken(self, lane: str) -> int:
         """Leases of the lane that workers have."""
-        basket = self._baskets.get(lane)
-        return 0 if basket is None else basket.taken
+        lane_buffer = self._buffers.get(lane)
+        return 0 if lane_buffer is None else lane_buffer.taken
 
-    def _get(self, name: str) -> Basket:
-        basket = self._baskets.get(name)
-        if basket is None:
-            basket = self._baskets[name] = Basket(name, self._prefetch)
-            basket.ours = serves(self._patterns, name)
-        return basket
+    def _get(self, name: str) -> LaneBuffer:
+        lane_buffer = self._buffers.get(name)
+        if lane_buffer is None:
+            lane_buffer = self._buffers[name] = LaneBuffer(name, self._prefetch)
+            lane_buffer.ours = serves(self._patterns, name)
+        return lane_buffer
 
     # -- workers
 
@@ -64,42 +64,42 @@ class Lanes:
             while self._announced:
                 name = next(iter(self._announced))
                 del self._announced[name]
-                basket = self._get(name)
-                if not basket.served:
-                    basket.served = True
+                lane_buffer = self._get(name)
+                if not lane_buffer.served:
+                    lane_buffer.served = True
                     return name
             await self._seekers.park()
 
     def leave(self, lane: str) -> None:
         """See `Queue.leave`."""
-        basket = self._baskets.get(lane)
-        if basket is None or not basket.served:
+        lane_buffer = self._buffers.get(lane)
+        if lane_buffer is None or not lane_buffer.served:
             return
-        basket.served = False
+        lane_buffer.served = False
         self._announced.pop(lane, None)
-        self._hand_back([basket])
-        basket.reset()
+        self._hand_back([lane_buffer])
+        lane_buffer.reset()
         self.link.submit(lambda number: Credit(number, lane, None))
 
     async def wait_ready(self, lane: str) -> None:
         """See `Queue.wait_ready`."""
-        while not (basket := self._get(lane)).at_hand:
-            basket.waiting += 1
-            self.ask(basket)
+        while not (lane_buffer := self._get(lane)).at_hand:
+            lane_buffer.waiting += 1
+            self.ask(lane_buffer)
             try:
-                await basket.lot.park()
+                await lane_buffer.lot.park()
             finally:
-                basket.waiting -= 1
+                lane_buffer.waiting -= 1
 
     def lease_nowait(self, lane: str) -> Lease | None:
         """See `Queue.lease_nowait`."""
-        basket = self._baskets.get(lane)
-        entry = None if basket is None else basket.take()
-        if entry is None or basket is None:
+        lane_buffer = self._buffers.get(lane)
+        entry = None if lane_buffer is None else lane_buffer.take()
+        if entry is None or lane_buffer is None:
             return None
-        self.ask(basket)
-        if basket.at_hand and basket.lot:
-            basket.lot.unpark()
+        self.ask(lane_buffer)
+        if lane_buffer.at_hand and lane_buffer.lot:
+            lane_buffer.lot.unpark()
         return Lease(
             key=entry.number,
             id=entry.id,
@@ -109,13 +109,13 @@ class Lanes:
             token=entry,
         )
 
-    def ask(self, basket: Basket) -> None:
+    def ask(self, lane_buffer: LaneBuffer) -> None:
         """Tell the hub how many more may come, if it does not know."""
-        if not basket.ours or not self.link.up.is_set():
+        if not lane_buffer.ours or not self.link.up.is_set():
             return
-        total = basket.credit()
+        total = lane_buffer.credit()
         if total is not None:
-            self.link.submit(lambda number: Credit(number, basket.name, total))
+            self.link.submit(lambda number: Credit(number, lane_buffer.name, total))
 
     def over(self, entry: Entry) -> None:
         """The hub has confirmed the end of a lease, or has taken it away: nobody has it here."""
@@ -143,7 +143,7 @@ class Lanes:
         number, granted = self._recall
         if number > self._recalled and self._granted >= granted:
             self._recalled = number
-            self._hand_back(self._baskets.values(), recall=number)
+            self._hand_back(self._buffers.values(), recall=number)
 
     def granted(self, grants: list[Grant]) -> None:
         """More calls that are ours; in the order of their numbers, whichever message is read first."""
@@ -172,10 +172,10 @@ class Lanes:
             self._arrived(entry)
 
     def _arrived(self, entry: Entry) -> None:
-        basket = self._get(entry.lane)
-        basket.at_hand.append(entry)
-        if basket.lot:
-            basket.lot.unpark()
+        lane_buffer = self._get(entry.lane)
+        lane_buffer.at_hand.append(entry)
+        if lane_buffer.lot:
+            lane_buffer.lot.unpark()
 
     async def _fetch_all(self, lane: str) -> None:
         """Bodies of one lane come one after the other, so that its calls stay in their order."""
@@ -191,10 +191,10 @@ class Lanes:
             return True
         try:
             body = await self.transfer.fetch(grant.lease, grant.size, file=grant.file)
-        except (LineLost, QueueUnavailable) as error:
+        except (ConnectionLost, QueueUnavailable) as error:
             log.warning("the body of call %s does not come: %s", entry.id, error)
             if self.entries.pop(entry.number, None) is not None:
-                self.link.submit(lambda number: Back(number, [entry.number]))
+                self.link.submit(lambda number: Return(number, [entry.number]))
             return False
         entry.call = msgspec.structs.replace(entry.call, body=body)
         entry.path = body.path if isinstance(body, Spooled) else ""
@@ -203,9 +203,9 @@ class Lanes:
             return False
         return True
 
-    def _hand_back(self, baskets: Iterable[Basket], recall: int = 0) -> None:
+    def _hand_back(self, buffers: Iterable[LaneBuffer], recall: int = 0) -> None:
         """What no worker has is the hub's again."""
-        names = {basket.name for basket in baskets}
+        names = {lane_buffer.name for lane_buffer in buffers}
         back = [
             entry for entry in self.entries.values() if entry.phase is Phase.AT_HAND and entry.lane in names
         ]
@@ -215,7 +215,7 @@ class Lanes:
             self._get(name).at_hand.clear()
         if back or recall:
             numbers = [entry.number for entry in back]
-            self.link.submit(lambda number: Back(number, numbers, recall))
+            self.link.submit(lambda number: Return(number, numbers, recall))
 
     def connected(self, lost: list[int], granted: int) -> None:
         """A session begins or goes on: credit is counted anew, and what the hub gave away is not ours."""
@@ -226,9 +226,9 @@ class Lanes:
         for number in lost:
             if (entry := self.entries.get(number)) and entry.phase is not Phase.OVER:
                 self._lose(entry)
-        for basket in self._baskets.values():
-            basket.reset()
-            self.ask(basket)
+        for lane_buffer in self._buffers.values():
+            lane_buffer.reset()
+            self.ask(lane_buffer)
 
     def lose_all(self) -> None:
         """The hub has lost the session."""
@@ -238,9 +238,9 @@ class Lanes:
     def _lose(self, entry: Entry) -> None:
         entry.lost = True
         if entry.phase is Phase.AT_HAND:
-            basket = self._get(entry.lane)
-            if entry in basket.at_hand:
-                basket.at_hand.remove(entry)
+            lane_buffer = self._get(entry.lane)
+            if entry in lane_buffer.at_hand:
+                lane_buffer.at_hand.remove(entry)
             self.over(entry)
         else:
             self.entries.pop(entry.number, None)
@@ -257,25 +257,25 @@ class Lanes:
 
     def _tidy(self) -> None:
         """Calls that nobody takes are others' to run; credit that nobody needs is taken back."""
-        for basket in list(self._baskets.values()):
-            if basket.is_idle(IDLE):
-                if (total := basket.revoke()) is not None and self.link.up.is_set():
-                    self._revoke(basket.name, total)
-                if basket.at_hand:
-                    self._hand_back([basket])
-                self._forget(basket)
+        for lane_buffer in list(self._buffers.values()):
+            if lane_buffer.is_idle(IDLE):
+                if (total := lane_buffer.revoke()) is not None and self.link.up.is_set():
+                    self._revoke(lane_buffer.name, total)
+                if lane_buffer.at_hand:
+                    self._hand_back([lane_buffer])
+                self._forget(lane_buffer)
             else:
-                self.ask(basket)
+                self.ask(lane_buffer)
 
     def _revoke(self, lane: str, total: int) -> None:
         self.link.submit(lambda number: Credit(number, lane, total))
 
-    def _forget(self, basket: Basket) -> None:
+    def _forget(self, lane_buffer: LaneBuffer) -> None:
         if not (
-            basket.served
-            or basket.taken
-            or basket.received
-            or basket.at_hand
-            or basket.name in self._announced
+            lane_buffer.served
+            or lane_buffer.taken
+            or lane_buffer.received
+            or lane_buffer.at_hand
+            or lane_buffer.name in self._announced
         ):
-            del self._baskets[basket.name]
+            del self._buffers[lane_buffer.name]

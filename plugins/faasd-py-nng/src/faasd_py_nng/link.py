@@ -21,14 +21,13 @@ import trio
 
 from faasd_py_nng import wire
 from faasd_py_nng.identity import Identity
-from faasd_py_nng.nng import Certificates, Line, LineLost, open_line
+from faasd_py_nng.nng import Certificates, Connection, ConnectionLost, open_connection
 from faasd_py_nng.pending import Pending
 from faasd_py_nng.proof import HUB, SPOKE, is_proof, proof
 from faasd_py_nng.settings import SpokeOptions
 from faasd_py_nng.wire import (
     CHUNK,
     Answers,
-    Back,
     Credit,
     Done,
     Failed,
@@ -39,6 +38,7 @@ from faasd_py_nng.wire import (
     Op,
     Put,
     Refused,
+    Return,
     Settle,
     Start,
     Value,
@@ -107,9 +107,9 @@ class Link:
         self._token = b""
         self._unanswered: dict[int, Pending] = {}
         self._waiting: deque[Pending] = deque()
-        self._bells = trio.lowlevel.ParkingLot()
+        self._wakeups = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
-        self._line: Line | None = None
+        self._connection: Connection | None = None
         self.up = trio.Event()
         self.why = "it was not reached yet"
         self.down_since = trio.current_time()
@@ -134,8 +134,8 @@ class Link:
         self._unanswered[self._numbers] = pending
         if not slow:
             self._waiting.append(pending)
-            if self._bells:
-                self._bells.unpark_all()
+            if self._wakeups:
+                self._wakeups.unpark_all()
         elif self._nursery is not None:
             self._nursery.start_soon(self._send_slow, pending)
         return pending
@@ -156,15 +156,15 @@ class Link:
                 Failed(pending.op.op, "timeout", f"the hub at {self._options.hub} did not confirm in time")
             )
 
-    async def ask(self, said: Callable[[bytes], wire.Said]) -> wire.Told:
-        """A message outside the batches: pieces of large bodies. `said` makes it for the session's token.
+    async def ask(self, request: Callable[[bytes], wire.Request]) -> wire.Reply:
+        """A message outside the batches: chunks of large bodies. `request` makes it for the session's token.
 
         Raises:
-            LineLost: there is no session, or it was lost meanwhile.
+            ConnectionLost: there is no session, or it was lost meanwhile.
         """
-        if self._line is None:
-            raise LineLost(self.why)
-        return wire.read_told(await self._line.ask(wire.encode(said(self._token))))
+        if self._connection is None:
+            raise ConnectionLost(self.why)
+        return wire.decode_reply(await self._connection.ask(wire.encode(request(self._token))))
 
     # -- the connection
 
@@ -176,7 +176,7 @@ class Link:
             sessions = self.sessions
             try:
                 await self._connect()
-            except (LineLost, Malformed, NotWelcome) as error:
+            except (ConnectionLost, Malformed, NotWelcome) as error:
                 self._down(str(error))
             pause = (
                 shortest if self.sessions > sessions else min(pause * 2, float(self._options.reconnect_max))
@@ -194,39 +194,39 @@ class Link:
 
     async def _connect(self) -> None:
         patience = float(self._options.connect_timeout)
-        async with open_line(self._options.hub, self._certificates, patience) as line:
+        async with open_connection(self._options.hub, self._certificates, patience) as connection:
             with trio.move_on_after(patience) as scope:
-                welcome = await self._greet(line)
+                welcome = await self._greet(connection)
             if scope.cancelled_caught:
-                raise LineLost("the hub does not answer")
-            self._begin(line, welcome)
+                raise ConnectionLost("the hub does not answer")
+            self._begin(connection, welcome)
             try:
-                await self._live(line, welcome)
+                await self._live(connection, welcome)
             finally:
-                self._line = self._nursery = None
+                self._connection = self._nursery = None
 
-    async def _greet(self, line: Line) -> Welcome:
+    async def _greet(self, connection: Connection) -> Welcome:
         """Raises NotWelcome, also when the hub cannot prove that it knows the key."""
         hello = wire.Hello(
             wire.VERSION, self._identity.spoke, self._identity.incarnation,
             (self._options.name or socket.gethostname())[:128], os.urandom(16), list(self._options.lanes),
         )  # fmt: skip
-        challenge = wire.read_told(await line.ask(wire.encode(hello)))
+        challenge = wire.decode_reply(await connection.ask(wire.encode(hello)))
         if not isinstance(challenge, wire.Challenge):
             raise NotWelcome(_refusal(challenge))
         if challenge.keyed is not (self._key is not None):
             have, not_have = ("the hub", "this spoke") if challenge.keyed else ("this spoke", "the hub")
             raise NotWelcome(f"{have} has a key and {not_have} has none (key_file)")
         mine = wire.Proof(proof(self._key, SPOKE, hello, challenge.nonce), self._spoke.holding())
-        welcome = wire.read_told(await line.ask(wire.encode(mine)))
+        welcome = wire.decode_reply(await connection.ask(wire.encode(mine)))
         if not isinstance(welcome, Welcome):
             raise NotWelcome(_refusal(welcome))
         if not is_proof(welcome.mac, proof(self._key, HUB, hello, challenge.nonce)):
             raise NotWelcome("the hub does not know the key: it is not the one it should be")
         return welcome
 
-    def _begin(self, line: Line, welcome: Welcome) -> None:
-        self._line, self._token, self._frames = line, welcome.session, 0
+    def _begin(self, connection: Connection, welcome: Welcome) -> None:
+        self._connection, self._token, self._frames = connection, welcome.session, 0
         if self.sessions and not welcome.resumed:
             log.warning(
                 "the hub at %s has lost our session: what runs here will run again", self._options.hub
@@ -243,7 +243,7 @@ class Link:
         self._waiting.clear()
         for number, pending in list(self._unanswered.items()):
             op = pending.op
-            if isinstance(op, Back | Credit):
+            if isinstance(op, Return | Credit):
                 self._answered(Done(number))
             elif pending.sent and pending.withdrawn:
                 del self._unanswered[number]
@@ -255,54 +255,54 @@ class Link:
                 if not pending.slow:
                     self._waiting.append(pending)
 
-    async def _live(self, line: Line, welcome: Welcome) -> None:
+    async def _live(self, connection: Connection, welcome: Welcome) -> None:
         failure: list[Exception] = []
 
         async def guard(work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
             try:
                 await work(*arguments)
-            except (LineLost, Malformed, NotWelcome) as error:
+            except (ConnectionLost, Malformed, NotWelcome) as error:
                 failure.append(error)
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(guard, self._listen, line, welcome.patience)
-            nursery.start_soon(guard, self._watch, line)
+            nursery.start_soon(guard, self._listen, connection, welcome.patience)
+            nursery.start_soon(guard, self._watch, connection)
             for least in (1, MANY):
-                nursery.start_soon(guard, self._pump, line, least)
+                nursery.start_soon(guard, self._send_batches, connection, least)
             for pending in list(self._unanswered.values()):
                 if pending.slow:
                     nursery.start_soon(self._send_slow, pending)
         if failure:
             raise failure[0]
 
-    async def _watch(self, line: Line) -> None:
-        await line.lost.wait()
-        raise LineLost("the connection is closed")
+    async def _watch(self, connection: Connection) -> None:
+        await connection.lost.wait()
+        raise ConnectionLost("the connection is closed")
 
-    async def _listen(self, line: Line, patience: float) -> None:
+    async def _listen(self, connection: Connection, patience: float) -> None:
         """The hub replies to each Listen within its heartbeat: one that is silent for longer is not there."""
-        said = wire.encode(wire.Listen(self._token))
+        request = wire.encode(wire.Listen(self._token))
         while True:
             with trio.move_on_after(patience / 2) as scope:
-                news = wire.read_told(await line.ask(said))
+                news = wire.decode_reply(await connection.ask(request))
             if scope.cancelled_caught:
-                raise LineLost(f"the hub is silent for {patience / 2:g} s")
+                raise ConnectionLost(f"the hub is silent for {patience / 2:g} s")
             if not isinstance(news, News):
                 raise NotWelcome(_refusal(news))
             if news.figures is not None:
                 self._spoke.figures(news.figures)
             self._spoke.heard(news)
 
-    async def _pump(self, line: Line, least: int) -> None:
+    async def _send_batches(self, connection: Connection, least: int) -> None:
         while True:
             while len(self._waiting) < least:
-                await self._bells.park()
+                await self._wakeups.park()
             batch = self._pack()
             if batch:
                 self._frames += 1
-                await self._send(line, self._frames, batch)
+                await self._send(connection, self._frames, batch)
                 for _ in range(TURNS):
                     await trio.lowlevel.checkpoint()
 
@@ -323,42 +323,44 @@ class Link:
             batch.append(pending)
         return batch
 
-    async def _send(self, line: Line, number: int, batch: list[Pending]) -> None:
+    async def _send(self, connection: Connection, number: int, batch: list[Pending]) -> None:
         floor = next(iter(self._unanswered), self._numbers + 1)
         frame = wire.Frame(self._token, number, floor, [pending.op for pending in batch], batch[0].ordered)
-        told = wire.read_told(await line.ask(wire.encode(frame)))
-        if not isinstance(told, Answers):
-            raise NotWelcome(_refusal(told))
-        for answer in told.answers:
+        reply = wire.decode_reply(await connection.ask(wire.encode(frame)))
+        if not isinstance(reply, Answers):
+            raise NotWelcome(_refusal(reply))
+        for answer in reply.answers:
             if isinstance(answer, Value) and answer.size:
-                await self._fetch_document(line, answer)
-        self._spoke.figures(told.figures)
-        if told.grants:
-            self._spoke.granted(told.grants)
-        for answer in told.answers:
+                await self._fetch_document(connection, answer)
+        self._spoke.figures(reply.figures)
+        if reply.grants:
+            self._spoke.granted(reply.grants)
+        for answer in reply.answers:
             self._answered(answer)
 
     async def _send_slow(self, pending: Pending) -> None:
         """In a message of its own; when the link fails meanwhile, the next session takes it up."""
-        if self._line is None or pending.withdrawn:
+        if self._connection is None or pending.withdrawn:
             return
         pending.sent = True
         try:
-            await self._send(self._line, 0, [pending])
-        except (LineLost, Malformed, NotWelcome):
+            await self._send(self._connection, 0, [pending])
+        except (ConnectionLost, Malformed, NotWelcome):
             return
 
-    async def _fetch_document(self, line: Line, answer: Value) -> None:
-        pieces: list[bytes] = []
+    async def _fetch_document(self, connection: Connection, answer: Value) -> None:
+        chunks: list[bytes] = []
         got = 0
         while got < answer.size:
-            told = wire.read_told(await line.ask(wire.encode(wire.Fetch(self._token, 0, answer.op, got))))
-            if not isinstance(told, wire.Data) or not told.data:
+            reply = wire.decode_reply(
+                await connection.ask(wire.encode(wire.Fetch(self._token, 0, answer.op, got)))
+            )
+            if not isinstance(reply, wire.Data) or not reply.data:
                 raise Malformed("an answer that breaks off")
-            pieces.append(told.data)
-            got += len(told.data)
+            chunks.append(reply.data)
+            got += len(reply.data)
         if pending := self._unanswered.get(answer.op):
-            pending.document = b"".join(pieces)
+            pending.document = b"".join(chunks)
 
     def _answered(self, answer: wire.Answer) -> None:
         pending = self._unanswered.pop(answer.op, None)
@@ -366,5 +368,5 @@ class Link:
             pending.resolve(answer)
 
 
-def _refusal(told: wire.Told) -> str:
-    return told.text if isinstance(told, Refused) else "the hub says something unexpected"
+def _refusal(reply: wire.Reply) -> str:
+    return reply.text if isinstance(reply, Refused) else "the hub says something unexpected"

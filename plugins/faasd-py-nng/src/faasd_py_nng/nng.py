@@ -1,7 +1,7 @@
-"""The one module that knows pynng: a door that many come to (REP), and a line to one door (REQ), both on trio.
+"""The one module that knows pynng: the listener of a hub (REP), and the connection of a spoke (REQ), both on trio.
 
 pynng tells of pipes that come and go from threads of its own; here that happens in trio's thread. It is untyped, and its
-errors are many: what comes out of here is `LineLost`, or `CannotListen`.
+errors are many: what comes out of here is `ConnectionLost`, or `CannotListen`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NEVER: Final = 24 * 3600 * 1000
 """Milliseconds until nng would try by itself what is ours to try."""
 
 
-class LineLost(Exception):
+class ConnectionLost(Exception):
     """There is no connection, or none any more; the text says why."""
 
 
@@ -52,24 +52,24 @@ class Certificates:
             auth_mode=auth_mode,
         )
 
-    def of_door(self) -> Any:
+    def of_listener(self) -> Any:
         """With an authority, who comes must show a certificate of it."""
         config = pynng.TLSConfig
         return self._config(
             config.MODE_SERVER, config.AUTH_MODE_REQUIRED if self.authority else config.AUTH_MODE_NONE
         )
 
-    def of_line(self) -> Any:
-        """The door must show a certificate of the authority's, for the name that was dialled."""
+    def of_dialer(self) -> Any:
+        """The listener must show a certificate of the authority's, for the name that was dialled."""
         return self._config(pynng.TLSConfig.MODE_CLIENT, pynng.TLSConfig.AUTH_MODE_REQUIRED)
 
 
-def check_certificates(certificates: Certificates, *, door: bool) -> None:
+def check_certificates(certificates: Certificates, *, listener: bool) -> None:
     """Raises ValueError when these are no certificates."""
     try:
-        certificates.of_door() if door else certificates.of_line()
+        certificates.of_listener() if listener else certificates.of_dialer()
     except pynng.NNGException as error:
-        raise ValueError(_words(error)) from None
+        raise ValueError(_sentence(error)) from None
 
 
 class Contexts:
@@ -108,8 +108,8 @@ class Contexts:
             self.drop(context)
 
 
-class Question:
-    """What came through the door, and the way to reply to it. A reply to who has gone away is nothing."""
+class IncomingRequest:
+    """What came through the listener, and the way to reply to it. A reply to who has gone away is nothing."""
 
     __slots__ = ("_context", "_contexts", "data", "pipe")
 
@@ -133,44 +133,44 @@ class Question:
         self._contexts.drop(self._context)
 
 
-class Door:
+class Listener:
     """Where spokes come. `gone` is called with the number of each pipe that has closed, `came` with each new one."""
 
     def __init__(
-        self, came: Callable[[int], None], gone: Callable[[int], None], tls: Certificates | None
+        self, pipe_added: Callable[[int], None], pipe_removed: Callable[[int], None], tls: Certificates | None
     ) -> None:
-        options = {} if tls is None else {"tls_config": tls.of_door()}
+        options = {} if tls is None else {"tls_config": tls.of_listener()}
         self._socket: Any = pynng.Rep0(recv_max_size=MAX_FRAME + SLACK, **options)
         self._pipes: dict[int, Any] = {}
         self._contexts = Contexts(self._socket)
-        self._came = came
-        self._gone = gone
+        self._pipe_added = pipe_added
+        self._pipe_removed = pipe_removed
         token = trio.lowlevel.current_trio_token()
         self._socket.add_post_pipe_connect_cb(_in_trio(token, self._add))
         self._socket.add_post_pipe_remove_cb(_in_trio(token, self._remove))
 
     def _add(self, pipe: Any) -> None:
         self._pipes[pipe.id] = pipe
-        self._came(pipe.id)
+        self._pipe_added(pipe.id)
 
     def _remove(self, pipe: Any) -> None:
         self._pipes.pop(pipe.id, None)
-        self._gone(pipe.id)
+        self._pipe_removed(pipe.id)
 
     def listen(self, address: str) -> None:
         """Raises CannotListen."""
         try:
             self._socket.listen(address)
         except pynng.NNGException as error:
-            raise CannotListen(_words(error)) from None
+            raise CannotListen(_sentence(error)) from None
 
-    async def receive(self) -> Question:
+    async def receive(self) -> IncomingRequest:
         """The next question; it must be replied to or dropped."""
         while True:
             context = self._contexts.get()
             message = await self._receive_in(context)
             if message is not None and message.pipe is not None:
-                return Question(self._contexts, context, message.pipe.id, message.bytes)
+                return IncomingRequest(self._contexts, context, message.pipe.id, message.bytes)
 
     async def _receive_in(self, context: Any) -> Any:
         try:
@@ -179,12 +179,12 @@ class Door:
             self._contexts.drop(context)
             raise
         except pynng.Closed:
-            raise LineLost("the door is closed") from None
+            raise ConnectionLost("the listener is closed") from None
         except pynng.NNGException:
             self._contexts.drop(context)
             return None
 
-    def hang_up(self, pipe: int) -> None:
+    def close_pipe(self, pipe: int) -> None:
         """End one connection."""
         found = self._pipes.pop(pipe, None)
         if found is not None:
@@ -198,19 +198,19 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(
-    came: Callable[[int], None], gone: Callable[[int], None], tls: Certificates | None = None
-) -> AsyncIterator[Door]:
-    """A door that listens nowhere yet."""
-    door = Door(came, gone, tls)
+async def open_listener(
+    pipe_added: Callable[[int], None], pipe_removed: Callable[[int], None], tls: Certificates | None = None
+) -> AsyncIterator[Listener]:
+    """A listener that listens nowhere yet."""
+    listener = Listener(pipe_added, pipe_removed, tls)
     try:
-        yield door
+        yield listener
     finally:
-        await door.aclose()
+        await listener.aclose()
 
 
-class Line:
-    """A connection to a door. When it is lost every wait ends with LineLost, and it never comes back."""
+class Connection:
+    """A connection to a listener. When it is lost every wait ends with ConnectionLost, and it never comes back."""
 
     def __init__(self, socket: Any) -> None:
         self._contexts = Contexts(socket)
@@ -220,21 +220,21 @@ class Line:
         """The reply to a message.
 
         Raises:
-            LineLost: it may or may not have been heard.
+            ConnectionLost: it may or may not have been heard.
         """
         if self.lost.is_set():
-            raise LineLost("the connection is lost")
+            raise ConnectionLost("the connection is lost")
         try:
             return await self._ask(data)
         except pynng.NNGException as error:
-            raise LineLost(_words(error)) from None
+            raise ConnectionLost(_sentence(error)) from None
 
     async def _ask(self, data: bytes) -> bytes:
         context = self._contexts.get()
         try:
             await context.asend(data)
-            if self.lost.is_set():  # the context is closed with its line, and pynng stumbles over one that is
-                raise LineLost("the connection is lost")  # noqa: TRY301 - the context is dropped below
+            if self.lost.is_set():  # the context is closed with its connection, and pynng stumbles over one that is
+                raise ConnectionLost("the connection is lost")  # noqa: TRY301 - the context is dropped below
             reply: bytes = await context.arecv()
         except BaseException:
             self._contexts.drop(context)
@@ -249,27 +249,29 @@ class Line:
 
 
 @asynccontextmanager
-async def open_line(address: str, tls: Certificates | None, patience: float) -> AsyncIterator[Line]:
-    """A line to a door; `patience` is in seconds.
+async def open_connection(
+    address: str, tls: Certificates | None, patience: float
+) -> AsyncIterator[Connection]:
+    """A connection to a listener; `patience` is in seconds.
 
     Raises:
-        LineLost: nobody is there, or who is there is not trusted.
+        ConnectionLost: nobody is there, or who is there is not trusted.
     """
-    options = {} if tls is None else {"tls_config": tls.of_line()}
+    options = {} if tls is None else {"tls_config": tls.of_dialer()}
     socket: Any = pynng.Req0(
         recv_max_size=MAX_FRAME + SLACK, resend_time=_NEVER, reconnect_time_min=_NEVER, reconnect_time_max=_NEVER,
         **options,
     )  # fmt: skip
-    line = Line(socket)
-    socket.add_post_pipe_remove_cb(_in_trio(trio.lowlevel.current_trio_token(), lambda _: line.close()))
+    connection = Connection(socket)
+    socket.add_post_pipe_remove_cb(_in_trio(trio.lowlevel.current_trio_token(), lambda _: connection.close()))
     try:
         with trio.move_on_after(patience) as scope:
             await _dial(socket, address)
         if scope.cancelled_caught:
-            raise LineLost(f"no answer within {patience:g} s")
-        yield line
+            raise ConnectionLost(f"no answer within {patience:g} s")
+        yield connection
     finally:
-        line.close()
+        connection.close()
         await _close(socket)
 
 
@@ -280,7 +282,7 @@ async def _dial(socket: Any, address: str) -> None:
     try:
         await trio.to_thread.run_sync(dial, abandon_on_cancel=True)
     except pynng.NNGException as error:
-        raise LineLost(_words(error)) from None
+        raise ConnectionLost(_sentence(error)) from None
 
 
 async def _close(socket: Any) -> None:
@@ -290,14 +292,14 @@ async def _close(socket: Any) -> None:
 
 
 def _in_trio(token: trio.lowlevel.TrioToken, work: Callable[[Any], None]) -> Callable[[Any], None]:
-    def told(pipe: Any) -> None:
+    def callback(pipe: Any) -> None:
         with suppress(trio.RunFinishedError):
             token.run_sync_soon(work, pipe)
 
-    return told
+    return callback
 
 
-def _words(error: Exception) -> str:
-    """The words of nng, in lower case."""
+def _sentence(error: Exception) -> str:
+    """nng's message, in lower case."""
     text = str(error) or type(error).__name__
     return text[:1].lower() + text[1:]

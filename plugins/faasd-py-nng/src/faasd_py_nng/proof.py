@@ -15,8 +15,8 @@ def proof(key: bytes | None, role: bytes, hello: Hello, nonce: bytes) -> bytes:
     """Bound to the role, so that it cannot be sent back; to both nonces, so that it is good once; to who says it."""
     if key is None:
         return b""
-    said = role, hello.nonce, nonce, hello.spoke, hello.incarnation
-    return hmac.digest(key, b"".join(len(part).to_bytes(2, "big") + part for part in said), "sha256")
+    parts = role, hello.nonce, nonce, hello.spoke, hello.incarnation
+    return hmac.digest(key, b"".join(len(part).to_bytes(2, "big") + part for part in parts), "sha256")
 
 
 def is_proof(given: bytes, expected: bytes) -> bool:

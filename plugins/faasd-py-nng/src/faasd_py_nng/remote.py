@@ -26,23 +26,23 @@ from faasd_py.api import (
     Verdict,
     after,
 )
-from faasd_py_nng.basket import Entry, Phase
-from faasd_py_nng.board import Board, Change
+from faasd_py_nng.hub_stats import Change, HubStats
 from faasd_py_nng.identity import Identity, capabilities_of
-from faasd_py_nng.inquiry import Inquiry
+from faasd_py_nng.inspection import Inspection
+from faasd_py_nng.lane_buffer import Entry, Phase
 from faasd_py_nng.lanes import Lanes
 from faasd_py_nng.link import Link
-from faasd_py_nng.nng import Certificates, LineLost
+from faasd_py_nng.nng import Certificates, ConnectionLost
 from faasd_py_nng.pending import Pending, error_of
 from faasd_py_nng.settings import SpokeOptions
 from faasd_py_nng.transfer import Transfer, is_large
 from faasd_py_nng.wire import (
     Answer,
-    Bye,
     Failed,
     Figures,
     Flush,
     Grant,
+    Leave,
     Malformed,
     News,
     Put,
@@ -58,7 +58,7 @@ SLOWEST: Final = 1 << 20
 RELEASE: Final = Verdict(move=Move.RELEASE)
 
 
-class RemoteQueue(Inquiry):
+class RemoteQueue(Inspection):
     """The spoke: puts and leases at the hub."""
 
     def __init__(
@@ -70,7 +70,7 @@ class RemoteQueue(Inquiry):
         self._max_result = max_result
         self._capabilities = identity.capabilities
         self._lanes = Lanes(list(options.lanes), options.prefetch)
-        self._board = Board(self._lanes.taken)
+        self._hub_stats = HubStats(self._lanes.taken)
         self._link = Link(options, identity, key, certificates, self)
         self._transfer = Transfer(self._link, directory / "bodies")
         self._lanes.link, self._lanes.transfer = self._link, self._transfer
@@ -108,8 +108,8 @@ class RemoteQueue(Inquiry):
         with trio.move_on_after(patience):
             if self.is_up:
                 await self._settled()
-                with suppress(LineLost, Malformed):
-                    await self._link.ask(Bye)
+                with suppress(ConnectionLost, Malformed):
+                    await self._link.ask(Leave)
 
     def holding(self) -> list[int]:
         """See Spoke."""
@@ -120,8 +120,8 @@ class RemoteQueue(Inquiry):
         self._identity.learn(welcome.capabilities)
         self._capabilities = capabilities_of(welcome.capabilities)
         if not welcome.resumed:
-            self._board.forget()
-        self._board.told(welcome.figures)
+            self._hub_stats.forget()
+        self._hub_stats.update(welcome.figures)
         self._lanes.connected(welcome.lost, welcome.granted)
 
     def session_lost(self) -> None:
@@ -138,7 +138,7 @@ class RemoteQueue(Inquiry):
 
     def figures(self, figures: Figures | None) -> None:
         """See Spoke."""
-        self._board.told(figures)
+        self._hub_stats.update(figures)
 
     # -- the life cycle
 
@@ -239,7 +239,7 @@ class RemoteQueue(Inquiry):
             self._lanes.over(entry)
             return
         self._settling[entry] = change = Change(entry.lane, verdict.move, entry.size)
-        self._board.expect(change)
+        self._hub_stats.expect(change)
         outcome = self._bounded(outcome)
         if (outcome is not None and is_large(outcome.body)) or (
             callback is not None and is_large(callback.body)
@@ -283,7 +283,7 @@ class RemoteQueue(Inquiry):
         )  # fmt: skip
 
     def _confirmed(self, entry: Entry, file: str) -> None:
-        self._board.confirmed(self._settling.pop(entry))
+        self._hub_stats.confirmed(self._settling.pop(entry))
         self._lanes.over(entry)
         if file:
             self._transfer.remove(file)
@@ -330,13 +330,13 @@ class RemoteQueue(Inquiry):
 
     def stats(self) -> QueueStats:
         """See `Queue.stats`: as the hub told last, at most a quarter of a second ago."""
-        return self._board.stats()
+        return self._hub_stats.stats()
 
     def trouble(self) -> str | None:
         """See `Queue.trouble`."""
         if not self.is_up:
             return f"the hub at {self._options.hub} is away: {self._link.why}"
-        return self._board.trouble
+        return self._hub_stats.trouble
 
 
 def _held(lease: Lease) -> Entry:

@@ -11,7 +11,7 @@ import trio
 
 from faasd_py.api import ConfigError, RegisterService, ServiceSite, hookimpl
 from faasd_py_nng.hub import Hub
-from faasd_py_nng.nng import CannotListen, Door, open_door
+from faasd_py_nng.nng import CannotListen, Listener, open_listener
 from faasd_py_nng.settings import HUB, hub_certificates, read_hub_options, read_key
 
 api_version: Final = 1
@@ -26,25 +26,25 @@ async def run(site: ServiceSite, *, task_status: trio.TaskStatus[None] = trio.TA
     """
     options = read_hub_options(site.options)
     hub = Hub(site, options, read_key(options.key_file, HUB))
-    async with open_door(hub.came, hub.gone, hub_certificates(options)) as door:
+    async with open_listener(hub.pipe_added, hub.pipe_removed, hub_certificates(options)) as listener:
         for address in options.listen:
-            _listen(door, address)
+            _listen(listener, address)
         site.claim_lanes(hub.claim)
         log.info("offering the queue on %s", ", ".join(options.listen))
         task_status.started()
-        await hub.serve(door)
+        await hub.serve(listener)
 
 
-def _listen(door: Door, address: str) -> None:
+def _listen(listener: Listener, address: str) -> None:
     """An `ipc://` socket is for the daemon's own user."""
     path = Path(address.removeprefix("ipc://")) if address.startswith("ipc:") else None
     try:
         if path is None:
-            door.listen(address)
+            listener.listen(address)
             return
         umask = os.umask(0o177)
         try:
-            door.listen(address)
+            listener.listen(address)
         finally:
             os.umask(umask)
     except CannotListen as error:

@@ -57,7 +57,7 @@ class Slot(msgspec.Struct, eq=False):
 
 
 class Upload(msgspec.Struct, eq=False):
-    """A large body that comes in pieces."""
+    """A large body that comes in chunks."""
 
     stack: AsyncExitStack
     writer: Any
@@ -82,14 +82,14 @@ class Turns:
     def pass_on(self) -> None:
         """The next, please."""
         self._next += 1
-        self._ring()
+        self._notify()
 
     def end(self) -> None:
         """Nobody gets a turn any more."""
         self.over = True
-        self._ring()
+        self._notify()
 
-    def _ring(self) -> None:
+    def _notify(self) -> None:
         changed, self._changed = self._changed, trio.Event()
         changed.set()
 
@@ -112,9 +112,9 @@ class Session:
         self.mine: dict[str, int] = {}
         self.answers: dict[int, Slot] = {}
         self.uploads: dict[int, Upload] = {}
-        self.feeds: dict[str, trio.CancelScope] = {}
+        self.granters: dict[str, trio.CancelScope] = {}
         self.scope = trio.CancelScope()
-        self.bell = trio.lowlevel.ParkingLot()
+        self.changed = trio.lowlevel.ParkingLot()
         self.recall = 0
         self.recalled = 0
         self.ended = False
@@ -153,15 +153,15 @@ class Session:
         """There is no connection for now."""
         self.pipe = None
         self.turns.end()
-        for feed in self.feeds.values():
-            feed.cancel()
-        self.feeds.clear()
-        self.ring()
+        for granter in self.granters.values():
+            granter.cancel()
+        self.granters.clear()
+        self.notify()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """There may be news, or whoever waits for them must look up."""
-        if self.bell:
-            self.bell.unpark_all()
+        if self.changed:
+            self.changed.unpark_all()
 
     # -- leases
 
@@ -172,7 +172,7 @@ class Session:
         lane = lease.call.lane
         self.mine[lane] = self.mine.get(lane, 0) + 1
         self._grants.append(_grant(self.numbers, lease))
-        self.ring()
+        self.notify()
 
     def take_out(self, number: int) -> Held | None:
         """The spoke has this lease no longer."""
@@ -199,7 +199,7 @@ class Session:
 
     def wants(self, lane: str) -> bool:
         """It may serve the lane, and does not know that it has calls."""
-        known = lane in self._announced or lane in self.feeds
+        known = lane in self._announced or lane in self.granters
         return not known and self.pipe is not None and self.may_serve(lane)
 
     def announce(self, lane: str) -> None:
@@ -207,7 +207,7 @@ class Session:
         if self.wants(lane):
             self._announced.add(lane)
             self._ready[lane] = None
-            self.ring()
+            self.notify()
 
     def left(self, lane: str) -> None:
         """It may be announced again."""

@@ -188,7 +188,7 @@ def hub_certificates(options: HubOptions) -> Certificates | None:
         _pem(options.tls_certificate, f"{HUB}.tls_certificate"),
         _pem(options.tls_key, f"{HUB}.tls_key"),
     )
-    return _usable(found, HUB, door=True)
+    return _usable(found, HUB, listener=True)
 
 
 def spoke_certificates(options: SpokeOptions) -> Certificates | None:
@@ -205,12 +205,12 @@ def spoke_certificates(options: SpokeOptions) -> Certificates | None:
         _pem(options.tls_key, f"{SPOKE}.tls_key"),
         options.tls_server_name or urlsplit(options.hub).hostname,
     )
-    return _usable(found, SPOKE, door=False)
+    return _usable(found, SPOKE, listener=False)
 
 
-def _usable(found: Certificates, where: str, *, door: bool) -> Certificates:
+def _usable(found: Certificates, where: str, *, listener: bool) -> Certificates:
     try:
-        check_certificates(found, door=door)
+        check_certificates(found, listener=listener)
     except ValueError as error:
         raise ConfigError(f"{where}: the certificates cannot be used: {error}") from None
     return found

@@ -1,4 +1,4 @@
-"""Large bodies between hub and spoke, in pieces."""
+"""Large bodies between hub and spoke, in chunks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import trio
 
 from faasd_py.api import Body, QueueUnavailable, Spooled
 from faasd_py_nng.link import Link
-from faasd_py_nng.nng import LineLost
-from faasd_py_nng.wire import CHUNK, INLINE, Data, Fetch, Piece, Received, Refused
+from faasd_py_nng.nng import ConnectionLost
+from faasd_py_nng.wire import CHUNK, INLINE, Chunk, Data, Fetch, Received, Refused
 
 AGAIN: Final = 0.05
 """Seconds between two looks whether the link is back."""
 
 
 def is_large(body: Body) -> bool:
-    """Whether it goes in pieces. A file does in any case: it is to lie in a file at the other end."""
+    """Whether it goes in chunks. A file does in any case: it is to lie in a file at the other end."""
     return isinstance(body, Spooled) or len(body) > INLINE
 
 
@@ -48,24 +48,24 @@ class Transfer:
             await self._link.up.wait()
             self._uploads += 1
             try:
-                if await self._pieces(self._uploads, body):
+                if await self._chunks(self._uploads, body):
                     return self._uploads
-            except LineLost:
+            except ConnectionLost:
                 pass
             await trio.sleep(AGAIN)
 
-    async def _pieces(self, number: int, body: Body) -> bool:
+    async def _chunks(self, number: int, body: Body) -> bool:
         """Whether all arrived; False when the hub lost the beginning."""
         offset, size = 0, body.size if isinstance(body, Spooled) else len(body)
         while True:
             data = await _read(body, offset)
             last = offset + len(data) >= size
-            told = await self._link.ask(lambda token: Piece(token, number, offset, data, last))  # noqa: B023 - at once
-            if isinstance(told, Refused):
-                if told.kind == "QueueUnavailable":
-                    raise QueueUnavailable(told.text)
+            reply = await self._link.ask(lambda token: Chunk(token, number, offset, data, last))  # noqa: B023 - at once
+            if isinstance(reply, Refused):
+                if reply.kind == "QueueUnavailable":
+                    raise QueueUnavailable(reply.text)
                 return False
-            if not isinstance(told, Received):
+            if not isinstance(reply, Received):
                 return False
             offset += len(data)
             if last:
@@ -77,18 +77,18 @@ class Transfer:
         """The body of a lease; in a file of ours, if it was in one at the hub.
 
         Raises:
-            LineLost: the connection, or the lease, is lost.
+            ConnectionLost: the connection, or the lease, is lost.
             QueueUnavailable: it cannot be stored here.
         """
         if file:
             return await self._into_file(lease, size)
-        pieces: list[bytes] = []
+        chunks: list[bytes] = []
 
         async def keep(data: bytes) -> None:
-            pieces.append(data)
+            chunks.append(data)
 
         await self._fetched(lease, size, keep)
-        return b"".join(pieces)
+        return b"".join(chunks)
 
     async def _into_file(self, lease: int, size: int) -> Spooled:
         path = self._directory / os.urandom(12).hex()
@@ -109,11 +109,11 @@ class Transfer:
     async def _fetched(self, lease: int, size: int, keep: Callable[[bytes], Awaitable[None]]) -> None:
         got = 0
         while got < size:
-            told = await self._link.ask(lambda token: Fetch(token, lease, 0, got))  # noqa: B023 - at once
-            if not isinstance(told, Data) or not told.data:
-                raise LineLost("the hub does not give a body")
-            await keep(told.data)
-            got += len(told.data)
+            reply = await self._link.ask(lambda token: Fetch(token, lease, 0, got))  # noqa: B023 - at once
+            if not isinstance(reply, Data) or not reply.data:
+                raise ConnectionLost("the hub does not give a body")
+            await keep(reply.data)
+            got += len(reply.data)
 
     def remove(self, path: str) -> None:
         """A fetched body is not needed any more."""

@@ -6,9 +6,9 @@ Every nng message is one of these, at most MAX_FRAME bytes; a spoke asks (REQ), 
     Proof    → Welcome      a session begins, or goes on after the link was cut
     Frame    → Answers      many operations at once, each with a number of its own that makes it safe to repeat
     Listen   → News         held by the hub until there is something to tell, or the heartbeat is due
-    Piece    → Received     a part of a large body, to the hub
+    Chunk    → Received     a part of a large body, to the hub
     Fetch    → Data         a part of a large body or answer, from the hub
-    Bye      → Received     the session ends; what the spoke held is READY again
+    Leave    → Received     the session ends; what the spoke held is READY again
 
 Whatever cannot be read as one of these ends the session it came in. `Refused` may be the reply to anything.
 """
@@ -47,7 +47,7 @@ class Array(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Put(Array, frozen=True, tag=1):
-    """`upload`: the body came in pieces under this number; `file`: it is to lie in a file at the other end, too.
+    """`upload`: the body came in chunks under this number; `file`: it is to lie in a file at the other end, too.
 
     `again`: it may have been put in a session that is lost: look before putting it.
     """
@@ -67,7 +67,7 @@ class Start(Array, frozen=True, tag=2):
 
 
 class Settle(Array, frozen=True, tag=3):
-    """The end of a lease. Large bodies of the outcome and of the callback came in pieces."""
+    """The end of a lease. Large bodies of the outcome and of the callback came in chunks."""
 
     op: Natural
     lease: Natural
@@ -81,7 +81,7 @@ class Settle(Array, frozen=True, tag=3):
     callback_file: bool = False
 
 
-class Back(Array, frozen=True, tag=4):
+class Return(Array, frozen=True, tag=4):
     """Leases that no worker has taken are handed back; `recall` answers the News that asked for it."""
 
     op: Natural
@@ -115,7 +115,7 @@ class Ask(Array, frozen=True, tag=7):
     limit: Annotated[int, Meta(ge=0, le=10_000)] = 100
 
 
-Op = Put | Start | Settle | Back | Credit | Flush | Ask
+Op = Put | Start | Settle | Return | Credit | Flush | Ask
 
 
 # -- what a spoke says
@@ -156,8 +156,8 @@ class Listen(Array, frozen=True, tag=4):
     session: Token
 
 
-class Piece(Array, frozen=True, tag=5):
-    """Offsets are from the beginning of the body; the last piece says so."""
+class Chunk(Array, frozen=True, tag=5):
+    """Offsets are from the beginning of the body; the last chunk says so."""
 
     session: Token
     upload: Natural
@@ -175,13 +175,13 @@ class Fetch(Array, frozen=True, tag=6):
     offset: Natural
 
 
-class Bye(Array, frozen=True, tag=7):
+class Leave(Array, frozen=True, tag=7):
     """I leave."""
 
     session: Token
 
 
-Said = Hello | Proof | Frame | Listen | Piece | Fetch | Bye
+Request = Hello | Proof | Frame | Listen | Chunk | Fetch | Leave
 
 
 # -- what the hub says
@@ -305,11 +305,11 @@ class Data(Array, frozen=True, tag=7):
     data: bytes
 
 
-Told = Challenge | Welcome | Refused | Answers | News | Received | Data
+Reply = Challenge | Welcome | Refused | Answers | News | Received | Data
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_said: Final[msgspec.msgpack.Decoder[Said]] = msgspec.msgpack.Decoder(Said)
-_told: Final[msgspec.msgpack.Decoder[Told]] = msgspec.msgpack.Decoder(Told)
+_request_decoder: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
+_reply_decoder: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(Reply)
 encode: Final = _encoder.encode
 
 
@@ -317,26 +317,26 @@ class Malformed(Exception):
     """These bytes are no message of ours."""
 
 
-def read_said(data: bytes) -> Said:
+def decode_request(data: bytes) -> Request:
     """What a spoke said.
 
     Raises:
         Malformed: it makes no sense.
     """
     try:
-        return _said.decode(data)
+        return _request_decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(str(error)) from None
 
 
-def read_told(data: bytes) -> Told:
+def decode_reply(data: bytes) -> Reply:
     """What the hub said.
 
     Raises:
         Malformed: it makes no sense.
     """
     try:
-        return _told.decode(data)
+        return _reply_decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(str(error)) from None
 

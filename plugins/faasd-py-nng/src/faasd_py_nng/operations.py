@@ -34,7 +34,6 @@ from faasd_py_nng.wire import (
     CHUNK,
     Answer,
     Ask,
-    Back,
     Credit,
     Done,
     Failed,
@@ -42,6 +41,7 @@ from faasd_py_nng.wire import (
     Malformed,
     Op,
     Put,
+    Return,
     Settle,
     Start,
     Taken,
@@ -52,7 +52,7 @@ LOOK_BACK: Final = 5000
 """Calls that are looked through for one that may have been put before."""
 RECALL: Final = 1.0
 """Seconds that spokes have to hand back what is only at hand."""
-QUICK: Final = (Settle, Back, Credit)
+IMMEDIATE: Final = (Settle, Return, Credit)
 """What is done in the order it was said in, before the next frame begins: none of them waits for the disk."""
 MOST_ANSWERS: Final = 65_536
 """Of one spoke, kept until it says that it has them."""
@@ -65,7 +65,7 @@ EXACT: Final = frozenset({"find", "records", "cancel", "requeue", "forget", "pur
 """Questions to which a call that only lies ready at a spoke is READY."""
 
 
-class Desk:
+class Operations:
     """`noticed` is told of lanes that got calls, `credited` of what spokes are ready to take."""
 
     def __init__(
@@ -104,12 +104,14 @@ class Desk:
         try:
             fresh, slots = _enter(session, frame.ops)
             for op, slot in fresh:
-                if isinstance(op, QUICK):
+                if isinstance(op, IMMEDIATE):
                     await self._do(session, op, slot)
         finally:
             if frame.number:
                 turns.pass_on()
-        await self._do_all(session, [pair for pair in fresh if not isinstance(pair[0], QUICK)], frame.ordered)
+        await self._do_all(
+            session, [pair for pair in fresh if not isinstance(pair[0], IMMEDIATE)], frame.ordered
+        )
         for slot in slots:
             if slot.answer is None:
                 await slot.wait()
@@ -154,7 +156,7 @@ class Desk:
                 nursery.start_soon(begin, 0, nursery)
 
     async def _do(self, session: Session, op: Op, slot: Slot) -> None:
-        work = WORKS[type(op)]
+        work = HANDLERS[type(op)]
         try:
             _answer(slot, await work(self, session, op, slot))
         except REFUSALS as error:
@@ -271,7 +273,7 @@ class Desk:
             await held.starting.wait()
         await self._queue.settle(held.lease, verdict, outcome, callback)
 
-    async def _back(self, session: Session, op: Back, _: Slot) -> Answer:
+    async def _return(self, session: Session, op: Return, _: Slot) -> Answer:
         for number in op.leases:
             held = session.held.get(number)
             if held is not None and not held.started and held.starting is None:
@@ -280,7 +282,7 @@ class Desk:
                 self._noticed(held.lease.call.lane)
         if op.recall > session.recalled:
             session.recalled = op.recall
-            session.ring()
+            session.notify()
         return Done(op.op)
 
     async def _credit(self, session: Session, op: Credit, _: Slot) -> Answer:
@@ -328,15 +330,17 @@ class Desk:
                 resumed.set()
 
 
-WORKS: Final[Mapping[type, Callable[[Desk, Session, Any, Slot], Awaitable[Answer]]]] = MappingProxyType(
-    {
-        Put: Desk._put,  # noqa: SLF001 - the table of its own methods
-        Settle: Desk._settle,  # noqa: SLF001
-        Back: Desk._back,  # noqa: SLF001
-        Credit: Desk._credit,  # noqa: SLF001
-        Flush: Desk._flush,  # noqa: SLF001
-        Ask: Desk._ask,  # noqa: SLF001
-    }
+HANDLERS: Final[Mapping[type, Callable[[Operations, Session, Any, Slot], Awaitable[Answer]]]] = (
+    MappingProxyType(
+        {
+            Put: Operations._put,  # noqa: SLF001 - the table of its own methods
+            Settle: Operations._settle,  # noqa: SLF001
+            Return: Operations._return,  # noqa: SLF001
+            Credit: Operations._credit,  # noqa: SLF001
+            Flush: Operations._flush,  # noqa: SLF001
+            Ask: Operations._ask,  # noqa: SLF001
+        }
+    )
 )
 
 
@@ -345,9 +349,9 @@ async def _recall(session: Session) -> None:
         return
     session.recall += 1
     wanted = session.recall
-    session.ring()
+    session.notify()
     while session.recalled < wanted and session.pipe is not None and not session.ended:
-        await session.bell.park()
+        await session.changed.park()
 
 
 def _enter(session: Session, ops: list[Op]) -> tuple[list[tuple[Op, Slot]], list[Slot]]:

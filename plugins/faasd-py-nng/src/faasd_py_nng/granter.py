@@ -7,22 +7,22 @@ from typing import Final
 import trio
 
 from faasd_py.api import Move, Queue, Verdict
-from faasd_py_nng.desk import Desk
+from faasd_py_nng.operations import Operations
 from faasd_py_nng.session import Session
 
 AT_ONCE: Final = 32
 """Calls that are given before others get their chance."""
 
 
-class Feed:
+class Granter:
     """`total` is the credit, counted from the beginning of the connection."""
 
-    def __init__(self, lane: str, session: Session, queue: Queue, desk: Desk) -> None:
+    def __init__(self, lane: str, session: Session, queue: Queue, operations: Operations) -> None:
         self.total = 0
         self._lane = lane
         self._session = session
         self._queue = queue
-        self._desk = desk
+        self._operations = operations
         self._granted = 0
         self._changed = trio.Event()
 
@@ -32,7 +32,7 @@ class Feed:
         self._changed.set()
 
     def _open(self) -> bool:
-        return self._granted < self.total and not self._desk.paused and not self._session.ended
+        return self._granted < self.total and not self._operations.paused and not self._session.ended
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -47,8 +47,8 @@ class Feed:
 
     async def _wait_open(self) -> None:
         while not self._open():
-            if self._desk.paused:
-                await self._desk.resumed.wait()
+            if self._operations.paused:
+                await self._operations.resumed.wait()
             else:
                 self._changed = trio.Event()
                 await self._changed.wait()

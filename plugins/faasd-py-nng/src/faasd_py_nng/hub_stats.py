@@ -18,7 +18,7 @@ class Change(msgspec.Struct, eq=False):
     size: int
 
 
-class Board:
+class HubStats:
     """`taken` tells how many leases of a lane are in workers' hands: what else the hub thinks is ours waits, at hand."""
 
     def __init__(self, taken: Callable[[str], int]) -> None:
@@ -37,7 +37,7 @@ class Board:
         self._number = 0
         self._lanes = {name: (0, lane) for name, (_, lane) in self._lanes.items()}
 
-    def told(self, figures: Figures | None) -> None:
+    def update(self, figures: Figures | None) -> None:
         """Take them over; of each lane the newest count, whatever order they come in. None: the hub did not count."""
         self._counted = figures is not None
         if figures is None:
@@ -74,8 +74,8 @@ class Board:
                 size -= change.size
         return QueueStats(lanes=lanes, bytes=max(0, size), quarantined=self._quarantined)
 
-    def _lane(self, name: str, told: tuple[int, int, int, int, float | None, int]) -> LaneStats:
-        ready, leased, delayed, dead, oldest, mine = told
+    def _lane(self, name: str, figures: tuple[int, int, int, int, float | None, int]) -> LaneStats:
+        ready, leased, delayed, dead, oldest, mine = figures
         waiting = max(0, mine - self._taken(name))
         return LaneStats(
             ready=ready + waiting,

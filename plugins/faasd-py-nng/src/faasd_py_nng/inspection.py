@@ -15,7 +15,7 @@ from faasd_py_nng.settings import SpokeOptions
 from faasd_py_nng.wire import Ask, Failed, Value
 
 
-class Inquiry:
+class Inspection:
     """Requests with a time-out; each sees what was settled before it."""
 
     _link: Link

@@ -13,7 +13,7 @@ SHARE: Final = 20
 """Dearer figures are counted no more often than this share of the time allows."""
 
 
-class Counts:
+class StatsCache:
     """Counting takes as long as there are lanes, with some backends as long as there are calls."""
 
     def __init__(self, queue: Queue) -> None:

@@ -42,7 +42,7 @@ class Entry(msgspec.Struct, eq=False):
     """The file its large body lies in."""
 
 
-class Basket:
+class LaneBuffer:
     """`served`: somebody here has it from `next_lane`."""
 
     def __init__(self, name: str, prefetch: int) -> None:
@@ -58,26 +58,26 @@ class Basket:
         self.total = 0
         self.received = 0
         self.last = -math.inf
-        self._heat = 0.0
+        self._taken_lately = 0.0
         self._prefetch = prefetch
 
     def __repr__(self) -> str:
-        return f"<Basket {self.name}: {len(self.at_hand)} at hand, {self.taken} taken>"
+        return f"<LaneBuffer {self.name}: {len(self.at_hand)} at hand, {self.taken} taken>"
 
     def take(self) -> Entry | None:
         """The first call at hand."""
         if not self.at_hand:
             return None
         now = trio.current_time()
-        self._heat = self._cooled(now) + 1
+        self._taken_lately = self._decayed(now) + 1
         self.last = now
         self.taken += 1
         entry = self.at_hand.popleft()
         entry.phase = Phase.HELD
         return entry
 
-    def _cooled(self, now: float) -> float:
-        return self._heat * math.exp((self.last - now) / MEMORY) if self._heat else 0.0
+    def _decayed(self, now: float) -> float:
+        return self._taken_lately * math.exp((self.last - now) / MEMORY) if self._taken_lately else 0.0
 
     def credit(self) -> int | None:
         """The new total to tell the hub; None: what it knows will do.
@@ -85,7 +85,7 @@ class Basket:
         One for who waits, and as many more as were taken lately: a slow function never holds calls that others could
         run, a quick one never waits for the link.
         """
-        want = min(self._prefetch, (1 if self.waiting else 0) + int(self._cooled(trio.current_time())))
+        want = min(self._prefetch, (1 if self.waiting else 0) + int(self._decayed(trio.current_time())))
         total = self.received + max(0, want - len(self.at_hand))
         ahead = self.total - self.received
         if total > self.total and (ahead <= 0 or total - self.total >= want // 2):
