@@ -15,9 +15,10 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.house import machine
@@ -31,7 +32,7 @@ TOOLS = {
     "mke2fs": "e2fsprogs",
     "tar": "tar",
 }
-PACKAGES = f"{machine.PACKAGES},linux-image-cloud-amd64,udev,kmod"
+PACKAGES = f"{machine.PACKAGES},linux-image-cloud-amd64,udev,kmod,podman,crun"
 AGENT = Path(__file__).with_name("agent.py")
 UNIT = """
 [Unit]
@@ -102,10 +103,17 @@ class Computer(Operated):
 
 
 @contextmanager
-def computer(directory: Path, packages: str = PACKAGES) -> Iterator[Computer]:
-    """Make its disk with faasd-py installed as its unit says, and switch it on; all is removed at the end."""
+def computer(
+    directory: Path, *projects: Path, files: Mapping[str, Path] = MappingProxyType({})
+) -> Iterator[Computer]:
+    """Make its disk, and switch it on; all is removed at the end.
+
+    On it are faasd-py, installed as its unit says, with these plug-ins, and files: path there → file here.
+    """
     root = directory / "root"
-    machine.unpack(root, packages)
+    machine.unpack(root, PACKAGES, *projects)
+    for path, file in files.items():
+        shutil.copy(file, root / path.lstrip("/"))
     _prepare(root)
     disk = directory / "disk"
     with disk.open("wb") as file:

@@ -6,6 +6,7 @@ The root is made once by mmdebstrap and kept in $XDG_CACHE_HOME/faasd-py-tests; 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import shutil
@@ -159,6 +160,14 @@ def cache() -> Path:
     return path
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Nobody else is at the cache meanwhile: tests run beside each other."""
+    with (cache() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def debian(packages: str) -> Path:
     """The tar of a minimal Debian 12 with these packages."""
     tar = cache() / f"bookworm-{hashlib.sha256(packages.encode()).hexdigest()[:8]}.tar"
@@ -169,17 +178,25 @@ def debian(packages: str) -> Path:
     return tar
 
 
-def wheels() -> Path:
-    """A directory with the wheel of this tree and those of all it depends on, for the Python of Debian 12."""
+def wheels(*projects: Path) -> Path:
+    """A directory with the wheels of this tree, of these plug-ins, and of all they depend on, for the Python of Debian 12."""
     directory = cache() / "wheels"
     directory.mkdir(exist_ok=True)
-    for old in directory.glob("faasd_py-*.whl"):
+    for old in directory.glob("faasd_py*.whl"):
         old.unlink()
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
-    run(*pip, "wheel", "--no-deps", "--wheel-dir", directory, PROJECT)
-    [wheel] = directory.glob("faasd_py-*.whl")
+    run(*pip, "wheel", "--no-deps", "--wheel-dir", directory, PROJECT, *projects)
     only = ("--only-binary=:all:", "--python-version=3.11", "--implementation=cp")
-    run(*pip, "download", *only, "--find-links", directory, "--dest", directory, wheel)
+    run(
+        *pip,
+        "download",
+        *only,
+        "--find-links",
+        directory,
+        "--dest",
+        directory,
+        *directory.glob("faasd_py*.whl"),
+    )
     return directory
 
 
@@ -200,15 +217,17 @@ def machine(root: Path) -> Iterator[Machine]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def unpack(root: Path, packages: str) -> None:
-    """A Debian with these packages, and with faasd-py installed from its wheel as its unit says."""
+def unpack(root: Path, packages: str, *projects: Path) -> None:
+    """A Debian with these packages, and with faasd-py installed from its wheel as its unit says, and these plug-ins."""
     root.mkdir(parents=True)
-    run("tar", "--extract", "--file", debian(packages), "--directory", root, "--exclude=./dev/*")
-    shutil.copytree(wheels(), root / "wheels")
-    _install(root)
+    with _alone():
+        tar = debian(packages)
+        shutil.copytree(wheels(*projects), root / "wheels")
+    run("tar", "--extract", "--file", tar, "--directory", root, "--exclude=./dev/*")
+    _install(root, "faasd-py", *(project.name for project in projects))
 
 
-def _install(root: Path) -> None:
+def _install(root: Path, *names: str) -> None:
     """What the comment at the head of faasd-py.service tells an operator to do."""
     inside = ("chroot", root)
     run(*inside, "python3", "-m", "venv", "/opt/faasd-py")
@@ -219,7 +238,7 @@ def _install(root: Path) -> None:
         "install",
         "--no-index",
         "--find-links=/wheels",
-        "faasd-py",
+        *names,
     )
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
     [share] = (root / "opt/faasd-py/lib").glob("python3*/site-packages/faasd_py/share")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -44,10 +46,19 @@ def seen(copies):
     return {path.name: path.read_text() for path in copies.path.iterdir()}
 
 
-def test_what_is_copied(site, tmp_path):
+@pytest.fixture
+def umask():
+    """The one of the shipped unit."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def test_what_is_copied(site, tmp_path, umask):
     """Only what the function names, readable by all, writable by nobody."""
     write(site.secrets / "other", "not for it")
     copies = Copies(site, tmp_path)
+    assert copies.path.stat().st_mode & 0o777 == 0o755
     assert seen(copies) == {"token": "old"}
     assert (copies.path / "token").stat().st_mode & 0o777 == 0o444
 

@@ -84,6 +84,13 @@ async def test_it_is_too_old(tmp_path):
     )
 
 
+async def test_it_is_rootless(tmp_path):
+    """Its containers live in a user's namespaces, where no connection of the daemon's leads."""
+    told = {"version": {"Version": "4.3.1"}, "host": {"security": {"rootless": True}}}
+    said = await refused(tmp_path, fake(tmp_path, json.dumps(told)))
+    assert said.startswith("runtimes.podman: this podman is a user's own (rootless), ")
+
+
 async def test_somebody_elses_service_is_not_there(tmp_path):
     """Its socket is named."""
     said = await refused(tmp_path, {"socket": "/no/such.sock"})

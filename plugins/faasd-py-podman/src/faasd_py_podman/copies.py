@@ -33,7 +33,8 @@ class Copies:
         self.path = directory / "secrets"
         self._site = site
         self._copied: dict[str, _State] = {}
-        self.path.mkdir(mode=0o755)
+        self.path.mkdir()
+        self.path.chmod(0o755)  # whatever our umask is
         for name in site.settings.secrets:
             try:
                 self._copy(name)

@@ -40,7 +40,7 @@ async def look(rest: Rest) -> Host:
     """Ask podman.
 
     Raises:
-        PluginError: it is too old.
+        PluginError: it is too old, or rootless.
         PodmanError: it does not answer.
     """
     info = await rest.ask("/info")
@@ -48,7 +48,13 @@ async def look(rest: Rest) -> Host:
     if (found := _numbers(version)) < OLDEST:
         oldest, is_now = ".".join(map(str, OLDEST)), version or found
         raise PluginError(f"{PLACE}: podman {oldest} or newer is needed, this is {is_now}")
-    return Host(version, frozenset(info.get("host", {}).get("cgroupControllers") or ()))
+    host = info.get("host", {})
+    if host.get("security", {}).get("rootless"):
+        raise PluginError(
+            f"{PLACE}: this podman is a user's own (rootless), whose containers only that user's programs can reach; "
+            f"run the daemon as root, or name the socket of root's podman"
+        )
+    return Host(version, frozenset(host.get("cgroupControllers") or ()))
 
 
 def _numbers(version: str) -> tuple[int, ...]:
