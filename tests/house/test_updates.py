@@ -205,3 +205,26 @@ def test_what_happens_is_told(api: Deployed) -> None:
         os.kill(alive_one, signal.SIGKILL)
         ended, third = told("function.crashed", "function.ready")
         assert (ended, third == second) == (second, False)
+
+
+def test_a_reload_under_load(start: Callable[..., Daemon], tmp_path: Path) -> None:
+    """config.toml's function, grown to three: replaced by three without a failed call, each seeing the versions in order."""
+    given = service(tmp_path / "0", labels=labels(1, 3), idle_timeout="2s", environment={"VERSION": "1"})
+    one = Fleet(start({"api": given}), "api", tmp_path / "0")
+    with ThreadPoolExecutor(3) as pool, Callers(one, 4) as callers:
+        slow = [pool.submit(one.call, "hold/go") for _ in range(3)]
+        until(lambda: len(one.held("go")) == 3, what="slow calls run")
+        until(lambda: one.status["availableReplicas"] == 3, what="it has grown")
+        old = one.alive
+        one.daemon.tables["functions"]["api"]["environment"]["VERSION"] = "2"
+        one.daemon.reload()
+        until(lambda: any(text == "2" for _, text, _ in list(callers.all)), what="the new version answers")
+        assert len(one.alive - old) == 3
+        callers.each_went_on()
+        one.raise_flag("go")
+        assert [answer.result().text for answer in slow] == ["1"] * 3
+        until(lambda: not old & one.alive, what="the old ones end")
+    callers.fine()
+    for answers in callers.answers:
+        versions = [text for _, text, _ in answers]
+        assert versions == sorted(versions)
