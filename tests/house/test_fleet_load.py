@@ -27,7 +27,8 @@ def fleet(start: Callable[..., Daemon], tmp_path: Path) -> Callable[..., Fleet]:
         root = tmp_path / (place or "0")
         if place:
             root.mkdir()
-        return Fleet(start({"api": service(root, labels=labels, idle_timeout="1s", **settings)}), "api", root)
+        one = service(root, **{"labels": labels, "idle_timeout": "1s", **settings})
+        return Fleet(start({"api": one}), "api", root)
 
     return make
 

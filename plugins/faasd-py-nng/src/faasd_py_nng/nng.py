@@ -233,7 +233,9 @@ class Connection:
         context = self._contexts.get()
         try:
             await context.asend(data)
-            if self.lost.is_set():  # the context is closed with its connection, and pynng stumbles over one that is
+            if (
+                self.lost.is_set()
+            ):  # the context is closed with its connection, and pynng stumbles over one that is
                 raise ConnectionLost("the connection is lost")  # noqa: TRY301 - the context is dropped below
             reply: bytes = await context.arecv()
         except BaseException:
@@ -300,6 +302,6 @@ def _in_trio(token: trio.lowlevel.TrioToken, work: Callable[[Any], None]) -> Cal
 
 
 def _sentence(error: Exception) -> str:
-    """nng's message, in lower case."""
+    """The message of nng, in lower case."""
     text = str(error) or type(error).__name__
     return text[:1].lower() + text[1:]
