@@ -30,6 +30,8 @@ TOOLS = {
 }
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,libnss-systemd"
 CLONE_NEWNET = 0x40000000
+PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
+"""Debian's releases that there are machines of (12 and 13), and the Python of each."""
 PROJECT = Path(__file__).parents[2]
 
 
@@ -168,42 +170,34 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def debian(packages: str) -> Path:
-    """The tar of a minimal Debian 12 with these packages."""
-    tar = cache() / f"bookworm-{hashlib.sha256(packages.encode()).hexdigest()[:8]}.tar"
+def debian(release: str, packages: str) -> Path:
+    """The tar of a minimal Debian with these packages."""
+    tar = cache() / f"{release}-{hashlib.sha256(packages.encode()).hexdigest()[:8]}.tar"
     if not tar.exists():
         part = tar.with_name(f"part-{os.getpid()}.tar")
-        run("mmdebstrap", "--variant=minbase", f"--include={packages}", "bookworm", part, timeout=600)
+        run("mmdebstrap", "--variant=minbase", f"--include={packages}", release, part, timeout=600)
         part.rename(tar)
     return tar
 
 
-def wheels(*projects: Path) -> Path:
-    """A directory with the wheels of this tree, of these plug-ins, and of all they depend on, for the Python of Debian 12."""
-    directory = cache() / "wheels"
+def wheels(release: str, *projects: Path) -> Path:
+    """A directory with the wheels of this tree, of these plug-ins, and of all they depend on, for the Python of a release."""
+    directory = cache() / f"wheels-{release}"
     directory.mkdir(exist_ok=True)
     for old in directory.glob("faasd_py*.whl"):
         old.unlink()
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
     run(*pip, "wheel", "--no-deps", "--wheel-dir", directory, PROJECT, *projects)
-    only = ("--only-binary=:all:", "--python-version=3.11", "--implementation=cp")
-    run(
-        *pip,
-        "download",
-        *only,
-        "--find-links",
-        directory,
-        "--dest",
-        directory,
-        *directory.glob("faasd_py*.whl"),
-    )
+    only = ("--only-binary=:all:", f"--python-version={PYTHONS[release]}", "--implementation=cp")
+    places = ("--find-links", directory, "--dest", directory)
+    run(*pip, "download", *only, *places, *directory.glob("faasd_py*.whl"))
     return directory
 
 
 @contextmanager
 def machine(root: Path) -> Iterator[Machine]:
     """Unpack, boot; power off and remove everything at the end."""
-    unpack(root, PACKAGES)
+    unpack(root, "bookworm", PACKAGES)
     name = f"faasd-py-test-{os.getpid()}"
     groups = _control_groups(name)
     nspawn = _boot(root, name, groups)
@@ -217,12 +211,12 @@ def machine(root: Path) -> Iterator[Machine]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def unpack(root: Path, packages: str, *projects: Path) -> None:
+def unpack(root: Path, release: str, packages: str, *projects: Path) -> None:
     """A Debian with these packages, and with faasd-py installed from its wheel as its unit says, and these plug-ins."""
     root.mkdir(parents=True)
     with _alone():
-        tar = debian(packages)
-        shutil.copytree(wheels(*projects), root / "wheels")
+        tar = debian(release, packages)
+        shutil.copytree(wheels(release, *projects), root / "wheels")
     run("tar", "--extract", "--file", tar, "--directory", root, "--exclude=./dev/*")
     _install(root, "faasd-py", *(project.name for project in projects))
 

@@ -50,9 +50,9 @@ print((time.process_time() - used) / 3)
 """
 
 
-@pytest.fixture(scope="module")
-def booted(tmp_path_factory):
-    with computer(tmp_path_factory.mktemp("computer") / "c") as one:
+@pytest.fixture(scope="module", params=["bookworm"])
+def booted(request, tmp_path_factory):
+    with computer(tmp_path_factory.mktemp("computer") / "c", request.param) as one:
         for name, program in (("hog", HOG), ("bomb", BOMB), ("spin", SPIN)):
             one.write(f"/opt/functions/{name}.py", program)
         one.write("/srv/open", "open\n")

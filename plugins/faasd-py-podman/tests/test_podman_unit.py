@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.house.computer import computer, why_not
+from tests.house.machine import PYTHONS
 from tests.house.patience import until
 
 from .images import write_python_root
@@ -50,13 +51,13 @@ except BlockingIOError:
 """
 
 
-@pytest.fixture(scope="module")
-def box(tmp_path_factory):
+@pytest.fixture(scope="module", params=sorted(PYTHONS))
+def box(request, tmp_path_factory):
     """The computer, with the service up and both functions ready."""
     tar = tmp_path_factory.mktemp("image") / "root.tar"
     write_python_root(tar)
     directory = tmp_path_factory.mktemp("computer") / "c"
-    with computer(directory, PLUGIN, files={"/srv/root.tar": tar}) as one:
+    with computer(directory, request.param, PLUGIN, files={"/srv/root.tar": tar}) as one:
         command = 'CMD ["/usr/bin/python3", "-I", "-S", "/function.py"]'
         one.run(
             "podman", "import", f"--change={command}", "/srv/root.tar", "localhost/function:1", timeout=200
