@@ -1,5 +1,6 @@
 # make run    the daemon with demo/config.toml on 127.0.0.1:8080      make check  lint, format, types, layers, docs
-# make test   all tests                                               make bench  the table in tests/bench/RESULTS.md
+# make test   tests                                                   make bench  the table in tests/bench/RESULTS.md
+# make emulated   the tests that boot whole emulated computers, minutes each (as root, with qemu-system-x86)
 # make dist   the wheel, in dist/                                     make clean  forget what was built and run here
 
 SYSTEM_PYTHON := $(firstword $(wildcard /usr/bin/python3.11 /usr/bin/python3.12 /usr/bin/python3.13 /usr/bin/python3) python3)
@@ -13,7 +14,7 @@ JOBS ?= $(shell echo $$(( $$(nproc) + 1 )))
 BENCH ?=
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 
-.PHONY: run test check bench dist clean
+.PHONY: run test emulated check bench dist clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed
@@ -22,6 +23,9 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
+
+emulated: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m emulated $(TESTS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
 
+# Whoever starts the tests in the background of a shell has SIGINT ignored, and so would every daemon of theirs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest.register_assert_rewrite("tests.house.faas_cli", "tests.house.faas_cli_suite")
 
 

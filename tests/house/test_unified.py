@@ -14,7 +14,7 @@ from tests.house.computer import computer, why_not
 from tests.house.patience import until
 
 pytestmark = [
-    pytest.mark.systemd,
+    pytest.mark.emulated,
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "never"),
 ]
 

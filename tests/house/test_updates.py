@@ -35,7 +35,7 @@ class Deployed(Fleet):
 @pytest.fixture
 def api(start: Callable[..., Daemon], tmp_path: Path) -> Iterator[Deployed]:
     """Not deployed yet."""
-    images = {"acme/api:*": service(tmp_path / "0", start_timeout="2s", idle_timeout="2s")}
+    images = {"acme/api:*": service(tmp_path / "0", start_timeout="6s", idle_timeout="2s")}
     daemon = start({}, images=images)
     daemon.wait_healthy()
     yield Deployed(daemon, "api", tmp_path / "0")
@@ -125,7 +125,7 @@ def test_versions_one_after_the_other(api: Deployed) -> None:
         ({"annotations": never_ready(404)}, "/status/404 answered 404"),
         (
             {"envVars": {"VERSION": "2", "STARTS_AFTER": "60"}},
-            "not ready within 2s: cannot connect to 127.0.0.1:",
+            "not ready within 6s: cannot connect to 127.0.0.1:",
         ),
         (
             {"envVars": {"VERSION": "2", "STARTS_AFTER": "soon"}},

@@ -17,7 +17,7 @@ from tests.house.patience import until
 from .images import write_python_root
 
 pytestmark = [
-    pytest.mark.systemd,
+    pytest.mark.emulated,
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "never"),
 ]
 
