@@ -409,7 +409,6 @@ def test_confined_functions_under_the_unit(box):
 AS_USERS = """
 [Service]
 DynamicUser=no
-User=root
 CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_CHOWN CAP_KILL CAP_DAC_OVERRIDE
 """
 

@@ -50,7 +50,7 @@ print((time.process_time() - used) / 3)
 """
 
 
-@pytest.fixture(scope="module", params=["bookworm"])
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def booted(request, tmp_path_factory):
     with computer(tmp_path_factory.mktemp("computer") / "c", request.param) as one:
         for name, program in (("hog", HOG), ("bomb", BOMB), ("spin", SPIN)):
@@ -212,7 +212,6 @@ def test_the_password_from_systemd(box):
 AS_USERS = """
 [Service]
 DynamicUser=no
-User=root
 CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_CHOWN CAP_KILL CAP_DAC_OVERRIDE
 """
 
