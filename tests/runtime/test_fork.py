@@ -259,8 +259,8 @@ async def test_cancelling_what_ignores_term(machinery, tmp_path):
     )
     async with forked(machinery, command, kill_grace=0.2) as call:
         pid = await cancelled(call, pid_file)
-        assert not running(pid)
         assert machinery.children == []
+        await eventually(lambda: not running(pid))
 
 
 async def test_a_stopped_process_can_be_ended(machinery, tmp_path):
